@@ -1,0 +1,1 @@
+"""The front door for importers and for `python -m pixelog`."""
