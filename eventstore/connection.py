@@ -1,0 +1,222 @@
+"""Opens APSW connections, set up alike and read back: one for writing, a fixed small pool for reading.
+
+Every pragma with its reason stands in `PRAGMAS`. No statement of the log or of a projection lives here.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import apsw
+
+from eventstore import schema
+from eventstore.errors import Unusable
+
+PRAGMAS: tuple[tuple[str, str | int, str], ...] = (
+    (
+        "busy_timeout",
+        5_000,
+        "ms; another process's transaction ends long before; beyond it we answer Busy instead of hanging",
+    ),
+    ("foreign_keys", 1, "per connection in SQLite: forgetting it once is how dangling rows arise"),
+    ("recursive_triggers", 1, "lets DELETE triggers fire for rows that a REPLACE removes"),
+    (
+        "trusted_schema",
+        0,
+        "a database from elsewhere must not run functions with side effects through its views",
+    ),
+    ("cell_size_check", 1, "damaged pages are noticed when read, for about 1 % of time"),
+    ("mmap_size", 0, "a truncated or failing card must give an error, not SIGBUS"),
+    ("temp_store", 2, "sorting in memory: temp files would wear the card"),
+    (
+        "cache_size",
+        -4_096,
+        "4 MiB per connection: the hot pages of 100,000 media fit, six connections stay under 32 MiB",
+    ),
+)
+"""Set on every connection. (name, value, reason)"""
+
+WRITER_PRAGMAS: tuple[tuple[str, str | int, str], ...] = (
+    (
+        "synchronous",
+        2,
+        "FULL: a commit returns after fsync of the WAL; the writer lowers it for relaxed batches only",
+    ),
+    ("wal_autocheckpoint", 1_000, "pages, about 4 MiB of WAL before a checkpoint is tried"),
+    (
+        "journal_size_limit",
+        16 * 1024 * 1024,
+        "bytes; a WAL that once grew is cut back at the next checkpoint",
+    ),
+)
+
+STATEMENT_CACHE = 256
+"""Prepared statements kept per connection; the service uses fewer than this many distinct texts."""
+
+READERS_MAX = 4
+"""Read connections at once. Two cores cannot use more, and each costs its page cache."""
+
+READER_WAIT_SECONDS = 10.0
+"""A reader that finds the pool empty for this long meets a bug, not load: reads are bounded pages."""
+
+
+def uri(path: Path, **parameters: str | int) -> str:
+    """A SQLite URI for `path` with the parameters that every connection of ours carries.
+
+    psow=0: without it a WAL frame shares a sector with the frame before it, and a cut while the sector is in flight can destroy
+    acknowledged bytes.
+    """
+    items = {"psow": 0, **parameters}
+    return f"file:{quote(str(path.absolute()))}?" + "&".join(f"{name}={value}" for name, value in items.items())
+
+
+def _configure(db: apsw.Connection, pragmas: tuple[tuple[str, str | int, str], ...]) -> None:
+    for name, value, _ in pragmas:
+        db.execute(f"PRAGMA {name} = {value}").fetchall()
+        got = db.pragma(name)
+        if got != value:
+            raise Unusable("damaged", f"SQLite answered {name} = {got!r} when asked for {value!r}")
+
+
+def inspect(path: Path) -> int | None:
+    """Format number of the log at `path`, or None when there is no log yet. Reads only, changes nothing.
+
+    Raises Unusable: newer, not_a_log, damaged, not_writable.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    try:
+        db = apsw.Connection(uri(path, mode="ro"), flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    except apsw.CantOpenError as error:
+        raise Unusable("not_writable", f"{path} cannot be opened ({error}); check owner and permissions") from error
+    try:
+        db.execute("PRAGMA busy_timeout = 5000").fetchall()
+        application_id, version = db.pragma("application_id"), db.pragma("user_version")
+        tables = db.execute("SELECT count(*) FROM sqlite_schema").get
+    except apsw.NotADBError as error:
+        raise Unusable("not_a_log", f"{path} is not a SQLite database; move it away or choose another --data") from error
+    except apsw.CantOpenError as error:
+        raise Unusable("not_writable", f"{path} cannot be read ({error}); check owner and permissions") from error
+    except (apsw.CorruptError, apsw.IOError) as error:
+        raise Unusable("damaged", f"{path} is damaged ({error}); restore a backup: pixelog restore FILE") from error
+    finally:
+        db.close()
+    if not tables and not application_id:
+        return None
+    if application_id != schema.APPLICATION_ID:
+        raise Unusable("not_a_log", f"{path} is a SQLite database, but not of pixelog; choose another --data")
+    if version > schema.FORMAT:
+        raise Unusable(
+            "newer",
+            f"{path} was written by a newer pixelog (format {version}, this one knows {schema.FORMAT}); update pixelog",
+        )
+    return version
+
+
+def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
+    """The connection that may write. Creates the file (not its tables). Raises Unusable."""
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+    try:
+        db = apsw.Connection(uri(path), flags=flags, vfs=vfs, statementcachesize=STATEMENT_CACHE)
+        if not _can_write(path) or db.readonly("main"):
+            db.close()
+            raise Unusable(
+                "not_writable",
+                f"{path} is not writable; check owner, permissions and a read-only file system",
+            )
+        _configure(db, PRAGMAS)
+        if db.pragma("journal_mode") != "wal":
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()
+            mode = db.execute("PRAGMA journal_mode = WAL").fetchall()
+            if mode != [("wal",)]:
+                raise Unusable("not_writable", f"{path.parent} cannot hold a write-ahead log (SQLite answered {mode!r})")
+        _configure(db, WRITER_PRAGMAS)
+    except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError) as error:
+        raise Unusable("not_writable", f"{path} is not writable ({error}); check owner and permissions") from error
+    except apsw.FullError as error:
+        raise Unusable("not_writable", f"the disk of {path.parent} is full; free some space and start again") from error
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise Unusable("damaged", f"{path} is damaged ({error}); restore a backup: pixelog restore FILE") from error
+    except apsw.IOError as error:
+        raise Unusable("damaged", f"{path} cannot be read or written ({error}); check the card, restore a backup") from error
+    return db
+
+
+def _can_write(path: Path) -> bool:
+    """Whether the folder and the file take writes; SQLite would find out only at the first commit."""
+    return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+
+
+def open_reader(path: Path, vfs: str | None = None) -> apsw.Connection:
+    """A connection that cannot write (query_only), though it may create the shared-memory file that WAL needs."""
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI
+    if not os.access(path, os.W_OK):
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    db = apsw.Connection(uri(path), flags=flags, vfs=vfs, statementcachesize=STATEMENT_CACHE)
+    _configure(db, PRAGMAS)
+    db.execute("PRAGMA query_only = 1").fetchall()
+    return db
+
+
+class Readers:
+    """A bounded pool of read connections. Close it when no read is under way."""
+
+    def __init__(self, path: Path, vfs: str | None = None, most: int = READERS_MAX) -> None:
+        self._path, self._vfs, self._most = path, vfs, most
+        self._idle: queue.LifoQueue[apsw.Connection] = queue.LifoQueue()
+        self._opened = 0
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @contextmanager
+    def borrow(self) -> Generator[apsw.Connection]:
+        """A connection for the length of the block. Inside, every statement sees its own newest state; see `snapshot`."""
+        db = self._take()
+        try:
+            yield db
+        finally:
+            if self._closed:
+                db.close()
+            else:
+                self._idle.put(db)
+
+    @contextmanager
+    def snapshot(self) -> Generator[apsw.Connection]:
+        """A connection inside one read transaction: all statements of the block see one state. Keep it short: the WAL cannot be
+        cut back while it lasts."""
+        with self.borrow() as db:
+            db.execute("BEGIN")
+            try:
+                yield db
+            finally:
+                db.execute("ROLLBACK")
+
+    def _take(self) -> apsw.Connection:
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            pass
+        with self._lock:
+            if self._opened < self._most:
+                self._opened += 1
+                try:
+                    return open_reader(self._path, self._vfs)
+                except BaseException:
+                    self._opened -= 1
+                    raise
+        return self._idle.get(timeout=READER_WAIT_SECONDS)
+
+    def close(self) -> None:
+        """Close every idle connection; borrowed ones close when they come back."""
+        self._closed = True
+        while True:
+            try:
+                self._idle.get_nowait().close()
+            except queue.Empty:
+                return

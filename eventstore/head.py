@@ -1,0 +1,210 @@
+"""Waiting for the log to grow: on threads and on asyncio, inside a process and across processes.
+
+Level, not edge: a wait is for "head > n" and looks at the head itself; wake-ups may merge or get lost, an event may not. Within the process
+a commit wakes the waiters directly. Across processes the committing process writes into a small file in shared memory, the *bell*, and the
+kernel (inotify) wakes the others, which then read the head from the database. SQLite's own files cannot serve as the bell: they are written before
+a commit becomes visible. A look once a second, whatever happened, makes up for a bell that was lost or is out of reach.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import select
+import struct
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+LOOK_SECONDS = 1.0
+"""Interval of the look that needs no bell. Costs one SELECT; bounds what a lost wake-up can cost."""
+
+POLL_SECONDS = 0.02
+"""Interval of looks where the kernel has no inotify."""
+
+_IN_MODIFY = 0x0002
+_IN_NONBLOCK = 0o4000
+_IN_CLOEXEC = 0o2000000
+_POSITION = struct.Struct(">Q")
+
+
+def runtime_folder(data: Path) -> Path:
+    """The folder in shared memory that belongs to the data directory `data`, outside it; created when missing.
+
+    Named by device and inode, so that every spelling of the path, and every user, finds the same one. Holds nothing that matters after a
+    restart.
+    """
+    base = Path("/dev/shm")
+    if not os.access(base, os.W_OK):
+        base = Path(tempfile.gettempdir())
+    stat = data.stat()
+    folder = base / f"pixelog-{stat.st_dev:x}-{stat.st_ino:x}"
+    if not folder.is_dir():
+        with contextlib.suppress(FileExistsError):
+            # As open as the data directory itself: whoever may write the log must be able to ring.
+            folder.mkdir(mode=0o700)
+            folder.chmod(stat.st_mode & 0o777)
+            if os.geteuid() == 0:
+                os.chown(folder, stat.st_uid, stat.st_gid)
+    return folder
+
+
+class Bell:
+    """The file that commits touch. `ring` is a write of eight bytes; failing to ring never fails a commit."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError:
+            self._fd = -1  # out of reach (another owner): the others find out at their next look
+
+    def ring(self, position: int) -> None:
+        """Wake whoever waits in other processes."""
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                os.pwrite(self._fd, _POSITION.pack(position), 0)
+
+    def watch(self) -> int | None:
+        """A new inotify descriptor that becomes readable when the bell rings, or None. The caller closes it."""
+        try:
+            libc = ctypes.CDLL(None, use_errno=True)
+            fd = libc.inotify_init1(_IN_NONBLOCK | _IN_CLOEXEC)
+        except (OSError, AttributeError):
+            return None
+        if fd < 0:
+            return None
+        if libc.inotify_add_watch(fd, os.fsencode(self.path), _IN_MODIFY) < 0:
+            os.close(fd)
+            return None
+        return fd
+
+    def close(self) -> None:
+        """Release the descriptor."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class HeadWatch:
+    """The newest position that this process knows of, and everyone who waits for it to move.
+
+    `look` reads the head position from the database. The listener thread for other processes starts with the first wait and ends with
+    `close`.
+    """
+
+    def __init__(self, look: Callable[[], int], bell: Bell | None) -> None:
+        self._look = look
+        self._bell = bell
+        self._position = 0
+        self._changed = threading.Condition()
+        self._callbacks: dict[int, Callable[[int], None]] = {}
+        self._next_callback = 0
+        self._listener: threading.Thread | None = None
+        self._closed = False
+        self._stop_r, self._stop_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    @property
+    def position(self) -> int:
+        """The newest head position known here; the log may be further."""
+        return self._position
+
+    def announce(self, position: int, ring: bool = True) -> None:
+        """The head is at `position`. Called after the commit, never before. `ring` tells other processes too."""
+        with self._changed:
+            if position <= self._position:
+                return
+            self._position = position
+            self._changed.notify_all()
+            callbacks = list(self._callbacks.values())
+        if ring and self._bell is not None:
+            self._bell.ring(position)
+        for callback in callbacks:
+            callback(position)
+
+    def wait(self, after: int, timeout_seconds: float | None = None) -> bool:
+        """Block until the head is beyond `after`; False when the time is over or the log was closed."""
+        self._listen()
+        with self._changed:
+            self._changed.wait_for(lambda: self._position > after or self._closed, timeout_seconds)
+            return self._position > after
+
+    async def wait_async(self, after: int, timeout_seconds: float | None = None) -> bool:
+        """As `wait`, for asyncio."""
+        self._listen()
+        loop = asyncio.get_running_loop()
+        moved = asyncio.Event()
+
+        def wake(_: int) -> None:
+            loop.call_soon_threadsafe(moved.set)
+
+        handle = self.on_move(wake)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while self._position <= after and not self._closed:
+                    await moved.wait()
+                    moved.clear()
+        except TimeoutError:
+            pass
+        finally:
+            self.off_move(handle)
+        return self._position > after
+
+    def on_move(self, callback: Callable[[int], None]) -> int:
+        """Call `callback(position)` whenever the head has moved, on the thread that noticed; it must be quick. Returns a handle."""
+        self._listen()
+        with self._changed:
+            self._next_callback += 1
+            self._callbacks[self._next_callback] = callback
+            return self._next_callback
+
+    def off_move(self, handle: int) -> None:
+        """Undo `on_move`."""
+        with self._changed:
+            self._callbacks.pop(handle, None)
+
+    def _listen(self) -> None:
+        with self._changed:
+            if self._listener is not None or self._closed:
+                return
+            self._listener = threading.Thread(target=self._run, name="pixelog-head", daemon=True)
+            self._listener.start()
+
+    def _run(self) -> None:
+        fd = self._bell.watch() if self._bell is not None else None
+        poll = select.poll()
+        poll.register(self._stop_r, select.POLLIN)
+        if fd is not None:
+            poll.register(fd, select.POLLIN)
+        seconds = LOOK_SECONDS if fd is not None or self._bell is None else POLL_SECONDS
+        try:
+            while not self._closed:
+                self.announce(self._look(), ring=False)
+                poll.poll(seconds * 1000)
+                if fd is not None:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(fd, 65_536)  # swallow merged wake-ups; the level is read next
+        finally:
+            if fd is not None:
+                os.close(fd)
+
+    def close(self) -> None:
+        """End every wait and the listener thread."""
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            self._changed.notify_all()
+            callbacks = list(self._callbacks.values())
+        for callback in callbacks:
+            callback(self._position)
+        os.write(self._stop_w, b".")
+        if self._listener is not None:
+            self._listener.join(timeout=5)
+        os.close(self._stop_r)
+        os.close(self._stop_w)
+        if self._bell is not None:
+            self._bell.close()

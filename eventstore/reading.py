@@ -1,0 +1,122 @@
+"""Reading the log in bounded pages, over a connection that the caller lends. Knows the columns of `events`; writes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import apsw
+import msgspec
+
+from eventstore.errors import Unusable
+from eventstore.record import Head, RecordedEvent
+
+PAGE_EVENTS = 500
+"""Events read at once: bounds both memory and the length of a read transaction."""
+
+WINDOW_POSITIONS = 20_000
+"""Positions looked at in one statement when a filter matches little: about 10 ms of scanning."""
+
+COLUMNS = (
+    "position, stream, version, type, schemaversion, id, logtime, time, actor, correlationid, causationid, tags, data, chain"
+)
+_INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
+_encode_tags = msgspec.json.encode
+
+
+"""The columns of `events` in the order in which `to_event` takes them."""
+
+_decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """Which events a reader wants. `types` and `streams` are GLOB patterns (any of them), `stream` one exact name; `since_us` is
+    inclusive and `until_us` exclusive on the wall clock's time."""
+
+    types: tuple[str, ...] = ()
+    streams: tuple[str, ...] = ()
+    stream: str | None = None
+    since_us: int | None = None
+    until_us: int | None = None
+
+    def sql(self) -> tuple[str, list[Any]]:
+        """A condition for WHERE and its arguments."""
+        parts: list[str] = []
+        arguments: list[Any] = []
+        for column, patterns in (("type", self.types), ("stream", self.streams)):
+            if patterns:
+                parts.append("(" + " OR ".join([f"{column} GLOB ?"] * len(patterns)) + ")")
+                arguments.extend(patterns)
+        for condition, value in (
+            ("stream = ?", self.stream),
+            ("time >= ?", self.since_us),
+            ("time < ?", self.until_us),
+        ):
+            if value is not None:
+                parts.append(condition)
+                arguments.append(value)
+        return " AND ".join(parts) or "1", arguments
+
+
+EVERYTHING = Filter()
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some events in order, and the position up to which the log was looked at (the cursor for the next page)."""
+
+    events: list[RecordedEvent]
+    scanned_to: int
+
+
+def read_head(db: apsw.Connection) -> Head:
+    """The head row as it is for this connection now."""
+    row: Any = db.execute(
+        "SELECT position, chain, logtime, time, boot_id, boottime, epoch, dirty, synced_position FROM head"
+    ).fetchone()
+    if row is None:
+        raise Unusable("damaged", "the log has no head row; restore a backup: pixelog restore FILE")
+    position, chain, logtime_us, time_us, boot_id, boottime_us, epoch, dirty, synced_position = row
+    return Head(position, chain, logtime_us, time_us, boot_id, boottime_us, epoch, bool(dirty), synced_position)
+
+
+def to_event(row: Any) -> RecordedEvent:
+    """A RecordedEvent from a row of `events` in the order of its columns."""
+    (
+        position,
+        stream,
+        version,
+        type,
+        schema_version,
+        id,
+        logtime_us,
+        time_us,
+        actor,
+        correlation_id,
+        causation_id,
+        tags,
+        data,
+        chain,
+    ) = row
+    return RecordedEvent(
+        position, stream, version, type, schema_version, id, logtime_us, time_us, actor, correlation_id, causation_id,
+        _decode_tags(tags) if tags else (), data, chain,
+    )  # fmt: skip
+
+
+def read_page(
+    db: apsw.Connection,
+    after: int,
+    limit: int = PAGE_EVENTS,
+    filter: Filter = EVERYTHING,
+    until: int | None = None,
+) -> Page:
+    """Up to `limit` matching events with position > `after` (and ≤ `until`), looking at no more than WINDOW_POSITIONS positions."""
+    head = read_head(db).position
+    end = min(head, after + WINDOW_POSITIONS, until if until is not None else head)
+    where, arguments = filter.sql()
+    rows = db.execute(
+        f"SELECT {COLUMNS} FROM events WHERE position > ? AND position <= ? AND {where} ORDER BY position LIMIT ?",
+        (after, end, *arguments, limit),
+    ).fetchall()
+    events = [to_event(row) for row in rows]
+    return Page(events, events[-1].position if len(events) == limit else max(end, after))

@@ -1,0 +1,342 @@
+"""The event store: append, read, head. Embedded, one SQLite file (or `:memory:`), no word of any domain.
+
+An append happens inside a `Transaction`, which a caller may also use for rows of its own: what it writes through `transaction.db` commits
+with the events or not at all. That is how projections live beside the log. Waiting for events is in `head.py`, following them in
+`subscription.py`, the checks in `verify.py`.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import apsw
+import msgspec
+
+from eventstore import chain, connection, schema
+from eventstore.clock import Clock, SystemClock, logtime_at, random_bytes, uuid7
+from eventstore.errors import ReadOnly, TooLarge, Unusable
+from eventstore.head import Bell, HeadWatch, runtime_folder
+from eventstore.reading import EVERYTHING, PAGE_EVENTS, Filter, Page, read_head, read_page
+from eventstore.record import (
+    EVENTS_PER_BATCH_MAX,
+    NOBODY,
+    Appended,
+    Condition,
+    ExpectedVersion,
+    Head,
+    NewEvent,
+    Origin,
+    RecordedEvent,
+)
+from eventstore.subscription import Subscription
+from eventstore.transaction import Remembered, Transaction, short_form
+from eventstore.writer import Writer
+
+T = TypeVar("T")
+
+SYNC_AFTER_SECONDS = 9.0
+"""Relaxed events are on the disk within ten seconds; one second is left for the sync itself."""
+
+
+class ReaderPool(Protocol):
+    """Where read connections come from; see `connection.Readers`."""
+
+    def borrow(self) -> AbstractContextManager[apsw.Connection]: ...
+    def snapshot(self) -> AbstractContextManager[apsw.Connection]: ...
+    def close(self) -> None: ...
+
+
+class _SharedConnection:
+    """The reader pool of a log in memory: its one connection, lent under the lock that its writer holds, too."""
+
+    def __init__(self, db: apsw.Connection, lock: threading.RLock) -> None:
+        self._db, self._lock = db, lock
+
+    @contextmanager
+    def borrow(self) -> Generator[apsw.Connection]:
+        with self._lock:
+            yield self._db
+
+    snapshot = borrow
+
+    def close(self) -> None:
+        """Nothing to close: the writer owns the connection."""
+
+
+class EventStore:
+    """An open log. Thread-safe; several processes may have the same file open. Close it, or use it as a context manager."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        db: apsw.Connection | None,
+        readers: ReaderPool,
+        clock: Clock,
+        randomness: Callable[[int], bytes],
+        lock: threading.RLock | None,
+    ) -> None:
+        self.path = path
+        self.clock = clock
+        self._db = db
+        self._randomness = randomness
+        self._readers = readers
+        self._memory_lock = lock
+        self._dirty_seen = False
+        self._closed = False
+        self._unsynced = threading.Event()
+        self._stop_syncer = threading.Event()
+        self._syncer: threading.Thread | None = None
+        bell = Bell(runtime_folder(path.parent) / f"{path.name}.bell") if path is not None else None
+        self.watch = HeadWatch(self._look, bell)
+        with readers.borrow() as reader:
+            self.log_id: str = reader.execute("SELECT value FROM log WHERE key = 'log_id'").get
+        self.watch.announce(self.head().position, ring=False)
+        self.writer = (
+            Writer(
+                db,
+                self._begin,
+                self._committed,
+                lambda: not self._dirty_seen,
+                str(path.parent) if path else None,
+            )
+            if db is not None
+            else None
+        )
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        clock: Clock | None = None,
+        randomness: Callable[[int], bytes] = random_bytes,
+        read_only: bool = False,
+        vfs: str | None = None,
+    ) -> EventStore:
+        """Open the log at `path` (a file; a folder means its pixelog.db; ":memory:" a log that is gone with the object), creating it
+        when missing. The folder must exist. `randomness(n)` gives n bytes for event ids. Raises Unusable."""
+        clock = clock or SystemClock()
+        if str(path) == ":memory:":
+            lock = threading.RLock()
+            db = apsw.Connection(":memory:", statementcachesize=connection.STATEMENT_CACHE)
+            db.execute("PRAGMA recursive_triggers = 1; PRAGMA foreign_keys = 1").fetchall()
+            _create(db, clock)
+            return cls(None, db, _SharedConnection(db, lock), clock, randomness, lock)
+        path = Path(path)
+        if path.is_dir():
+            path = path / "pixelog.db"
+        if not path.parent.is_dir():
+            raise Unusable("missing", f"the folder {path.parent} does not exist; create it first")
+        version = connection.inspect(path)
+        if read_only:
+            if version is None:
+                raise Unusable("missing", f"there is no log at {path}")
+            return cls(path, None, connection.Readers(path, vfs), clock, randomness, None)
+        db = connection.open_writer(path, vfs)
+        try:
+            if version is None:
+                _create(db, clock)
+            return cls(path, db, connection.Readers(path, vfs), clock, randomness, None)
+        except BaseException:
+            db.close()
+            raise
+
+    # -- writing -------------------------------------------------------------------------------------------------------------------
+
+    def append(
+        self,
+        stream: str,
+        events: Sequence[NewEvent] | NewEvent,
+        expected_version: ExpectedVersion = "any",
+        *,
+        conditions: Sequence[Condition] = (),
+        idempotency_key: str | None = None,
+        origin: Origin = NOBODY,
+        durable: bool = True,
+    ) -> Appended:
+        """Append to one stream and return after the commit. `expected_version`: a number, "none", "exists" or "any".
+
+        With `idempotency_key` the same request again gives the first answer and appends nothing; a different request under the key is
+        refused. Raises the classes of `errors.Refused`, and Stopped.
+        """
+        batch: list[tuple[str, Sequence[NewEvent], ExpectedVersion]] = [
+            (stream, [events] if isinstance(events, NewEvent) else list(events), expected_version)
+        ]
+        return self.append_batch(batch, conditions=conditions, idempotency_key=idempotency_key, origin=origin, durable=durable)
+
+    def append_batch(
+        self,
+        batch: Sequence[tuple[str, Sequence[NewEvent], ExpectedVersion]],
+        *,
+        conditions: Sequence[Condition] = (),
+        idempotency_key: str | None = None,
+        origin: Origin = NOBODY,
+        durable: bool = True,
+    ) -> Appended:
+        """Append to several streams, all or nothing: each item is (stream, events, expected version). At most 1,000 events in all."""
+        count = sum(len(events) for _, events, _ in batch)
+        if count > EVENTS_PER_BATCH_MAX:
+            raise TooLarge(f"{count} events in one batch; the limit is {EVENTS_PER_BATCH_MAX}: append it in parts")
+        fingerprint = sha256(msgspec.json.encode([batch, [msgspec.structs.asdict(c) for c in conditions]])).digest()
+
+        def work(transaction: Transaction) -> Appended:
+            scope = origin.actor or ""
+            if idempotency_key is not None:
+                known = transaction.recall(scope, idempotency_key, fingerprint)
+                if known is not None:
+                    again = read_page(transaction.db, known.first - 1, max(1, known.count)).events[: known.count]
+                    return Appended(tuple(again), known.position, repeated=True)
+            transaction.check(conditions)
+            for stream, _, expected in batch:
+                transaction.check(short_form(stream, expected))
+            before = transaction.head.position
+            recorded = [event for stream, events, _ in batch for event in transaction.append(stream, events, origin=origin)]
+            position = transaction.head.position
+            if idempotency_key is not None:
+                answer = Remembered(fingerprint, position, before + 1, len(recorded), 0, b"")
+                transaction.remember(scope, idempotency_key, answer, relaxed=not durable)
+            return Appended(tuple(recorded), position)
+
+        return self.transact(work, durable)
+
+    def transact(self, work: Callable[[Transaction], T], durable: bool = True) -> T:
+        """Run `work` in a write transaction, together with others who wait; see `Writer.submit` for what it raises."""
+        if self.writer is None:
+            raise ReadOnly("this log was opened for reading only")
+        if self._memory_lock is None:
+            return self.writer.submit(work, durable)
+        with self._memory_lock:
+            return self.writer.submit(work, durable)
+
+    def sync(self, clean: bool = False) -> None:
+        """Bring relaxed events to the disk now. `clean` also notes that none are under way (an orderly end)."""
+        self.transact(lambda transaction: transaction.mark_synced(clean))
+
+    def _begin(self) -> Transaction:
+        if self._db is None:
+            raise ReadOnly("this log was opened for reading only")
+        return Transaction(self._db, self.clock.read(), self._randomness)
+
+    def _committed(self, transaction: Transaction) -> None:
+        head = transaction.head
+        self._dirty_seen = head.dirty
+        if head.synced_position < head.position:
+            self._sync_later()
+        self.watch.announce(head.position)
+
+    def _sync_later(self) -> None:
+        self._unsynced.set()
+        if self._syncer is None and self.path is not None:
+            self._syncer = threading.Thread(target=self._sync_loop, name="pixelog-sync", daemon=True)
+            self._syncer.start()
+
+    def _sync_loop(self) -> None:
+        while not self._closed:
+            self._unsynced.wait()
+            if self._stop_syncer.wait(SYNC_AFTER_SECONDS) or self.writer is None or self.writer.stopped:
+                return
+            self._unsynced.clear()
+            if self.head().synced_position < self.head().position:
+                self.sync()
+
+    # -- reading -------------------------------------------------------------------------------------------------------------------
+
+    def reading(self) -> AbstractContextManager[apsw.Connection]:
+        """A read connection for the length of a block."""
+        return self._readers.borrow()
+
+    def snapshot(self) -> AbstractContextManager[apsw.Connection]:
+        """A read connection inside one read transaction; keep the block short."""
+        return self._readers.snapshot()
+
+    def head(self) -> Head:
+        """The end of the log now."""
+        with self._readers.borrow() as db:
+            return read_head(db)
+
+    def now_us(self) -> int:
+        """Logtime now, as the next event would get it."""
+        return logtime_at(self.head(), self.clock.read())
+
+    def page(self, after: int, limit: int = PAGE_EVENTS, filter: Filter = EVERYTHING, until: int | None = None) -> Page:
+        """One bounded page of events; see `read_page`."""
+        with self._readers.borrow() as db:
+            return read_page(db, after, limit, filter, until)
+
+    def read(
+        self,
+        after: int = 0,
+        *,
+        stream: str | None = None,
+        types: Sequence[str] = (),
+        streams: Sequence[str] = (),
+        limit: int | None = None,
+        until: int | None = None,
+    ) -> Iterator[RecordedEvent]:
+        """Events with position > `after` (≤ `until`), in order, up to the head at the time of each page. `types` and `streams` are
+        GLOB patterns, `stream` is one exact name."""
+        filter = Filter(tuple(types), tuple(streams), stream)
+        left = limit
+        while left is None or left > 0:
+            page = self.page(after, PAGE_EVENTS if left is None else min(PAGE_EVENTS, left), filter, until)
+            yield from page.events
+            if left is not None:
+                left -= len(page.events)
+            if page.scanned_to == after:
+                return
+            after = page.scanned_to
+
+    def _look(self) -> int:
+        with self._readers.borrow() as db:
+            return read_head(db).position
+
+    def subscribe(self, after: int | None = None, types: Sequence[str] = (), streams: Sequence[str] = ()) -> Subscription:
+        """Follow the log from `after` (None: from the present head); see `subscription.py`."""
+        return Subscription(self, self.head().position if after is None else after, types, streams)
+
+    # -- ending --------------------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Bring everything to the disk, end the waits, close the connections. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._stop_syncer.set()
+        self._unsynced.set()
+        self.watch.close()
+        if self.writer is not None:
+            if self.writer.stopped is None and self._dirty_seen:
+                self.sync(clean=True)
+            self._readers.close()
+            self.writer.close()
+        else:
+            self._readers.close()
+
+    def __enter__(self) -> EventStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _create(db: apsw.Connection, clock: Clock) -> None:
+    reading = clock.read()
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        # Another process may have created the tables between our look and our lock.
+        if not db.execute("SELECT count(*) FROM sqlite_schema").get:
+            log_id = str(uuid.UUID(bytes=uuid7(reading.wall_us, random_bytes(10))))
+            created_at = datetime.fromtimestamp(reading.wall_us / 1_000_000, UTC).isoformat()
+            schema.create(db, log_id, chain.start(log_id), created_at)
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise

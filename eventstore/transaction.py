@@ -1,0 +1,238 @@
+"""One write transaction of the log: what appends, conditions and idempotency keys do between BEGIN and COMMIT.
+
+Clocks were read before, once; ids come from the randomness handed in. When to begin, commit or roll back is the writer's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+
+import apsw
+import msgspec
+
+from eventstore import chain
+from eventstore.clock import Reading, logtime_at, uuid7
+from eventstore.errors import ConditionFailed, KeyReused, TooLarge, WrongVersion
+from eventstore.reading import COLUMNS, read_head
+from eventstore.record import (
+    EVENT_BYTES_MAX,
+    EVENTS_PER_BATCH_MAX,
+    NAME_BYTES_MAX,
+    NOBODY,
+    Condition,
+    Expect,
+    ExpectedVersion,
+    Head,
+    NewEvent,
+    NoneSince,
+    Origin,
+    RecordedEvent,
+)
+
+RELAXED_KEYS_KEPT_US = 24 * 3600 * 1_000_000
+"""Idempotency keys of relaxed commands are kept for a day: a retry later than that is not a retry."""
+
+_INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_encode_tags = msgspec.json.encode
+
+
+class Remembered(msgspec.Struct, frozen=True):
+    """The first answer to a request with an idempotency key. `status` and `answer` are the caller's own."""
+
+    fingerprint: bytes
+    position: int
+    first: int
+    count: int
+    status: int
+    answer: bytes
+
+
+class Transaction:
+    """One write transaction. Valid only inside the work that it is handed to."""
+
+    def __init__(self, db: apsw.Connection, reading: Reading, randomness: Callable[[int], bytes]) -> None:
+        self.db = db
+        self.reading = reading
+        self._randomness = randomness
+        self.head = read_head(db)
+        self._base_us = logtime_at(self.head, reading)
+        self._touched = False
+
+    @property
+    def now_us(self) -> int:
+        """Logtime of the next event to be appended here."""
+        return max(self._base_us, self.head.logtime_us + 1)
+
+    def mark(self) -> tuple[Head, bool]:
+        """What `reset` needs to forget everything that comes after."""
+        return self.head, self._touched
+
+    def reset(self, mark: tuple[Head, bool]) -> None:
+        """Forget what was appended since the mark (the database is rolled back by the writer)."""
+        self.head, self._touched = mark
+
+    def append(
+        self,
+        stream: str,
+        events: Sequence[NewEvent],
+        expected_version: ExpectedVersion = "any",
+        conditions: Sequence[Condition] = (),
+        origin: Origin = NOBODY,
+    ) -> tuple[RecordedEvent, ...]:
+        """Append events to one stream. Raises WrongVersion, ConditionFailed, TooLarge."""
+        version = self.version(stream)
+        self.check((*short_form(stream, expected_version), *conditions))
+        if len(events) > EVENTS_PER_BATCH_MAX:
+            raise TooLarge(f"{len(events)} events in one append; the limit is {EVENTS_PER_BATCH_MAX}")
+        recorded: list[RecordedEvent] = []
+        for event in events:
+            version += 1
+            recorded.append(self._insert(stream, version, event, origin))
+        return tuple(recorded)
+
+    def version(self, stream: str) -> int:
+        """Version of the stream's last event; 0 when it has none."""
+        return self.db.execute("SELECT coalesce(max(version), 0) FROM events WHERE stream = ?", (stream,)).get
+
+    def check(self, conditions: Sequence[Condition]) -> None:
+        """Raise WrongVersion or ConditionFailed unless all conditions hold."""
+        for condition in conditions:
+            if isinstance(condition, Expect):
+                self._check_version(condition)
+            else:
+                self._check_none_since(condition)
+
+    def _check_version(self, expect: Expect) -> None:
+        actual = self.version(expect.stream)
+        holds = {"exact": actual == expect.version, "exists": actual > 0, "none": actual == 0}[expect.kind]
+        if not holds:
+            wanted = str(expect.version) if expect.kind == "exact" else expect.kind
+            raise WrongVersion(expect.stream, wanted, actual)
+
+    def _check_none_since(self, condition: NoneSince) -> None:
+        parts, arguments = ["position > ?"], [condition.after]
+        if condition.types:
+            parts.append(f"type IN ({','.join('?' * len(condition.types))})")
+            arguments.extend(condition.types)  # type: ignore[arg-type]
+        for tag in condition.tags:
+            parts.append("EXISTS (SELECT 1 FROM tags WHERE tags.tag = ? AND tags.position = events.position)")
+            arguments.append(tag)  # type: ignore[arg-type]
+        found = self.db.execute(
+            f"SELECT position FROM events WHERE {' AND '.join(parts)} ORDER BY position LIMIT 1", arguments
+        ).get
+        if found is not None:
+            raise ConditionFailed(f"event {found} came after {condition.after}; read it and decide anew", found)
+
+    def _insert(self, stream: str, version: int, event: NewEvent, origin: Origin) -> RecordedEvent:
+        _check_sizes(stream, event, origin)
+        head = self.head
+        logtime_us = self.now_us
+        id = event.id or uuid7(self.reading.wall_us, self._randomness(10))
+        tags = _encode_tags(event.tags).decode() if event.tags else None
+        position = head.position + 1
+        header = chain.header(
+            position, version, event.schema_version, logtime_us, self.reading.wall_us, id,
+            stream, event.type, origin.actor, origin.correlation_id, origin.causation_id, tags,
+        )  # fmt: skip
+        link = chain.link(head.chain, header, sha256(event.data.encode()).digest())
+        self.db.execute(
+            _INSERT,
+            (position, stream, version, event.type, event.schema_version, id, logtime_us, self.reading.wall_us,
+             origin.actor, origin.correlation_id, origin.causation_id, tags, event.data, link),
+        )  # fmt: skip
+        for tag in event.tags:
+            self.db.execute("INSERT OR IGNORE INTO tags VALUES (?, ?)", (tag, position))
+        self.head = Head(
+            position, link, logtime_us, self.reading.wall_us, self.reading.boot_id,
+            self.reading.boottime_us + (logtime_us - self._base_us), head.epoch, head.dirty, head.synced_position,
+        )  # fmt: skip
+        self._touched = True
+        return RecordedEvent(
+            position, stream, version, event.type, event.schema_version, id, logtime_us, self.reading.wall_us,
+            origin.actor, origin.correlation_id, origin.causation_id, event.tags, event.data, link,
+        )  # fmt: skip
+
+    def recall(self, scope: str, key: str, fingerprint: bytes) -> Remembered | None:
+        """The first answer under this key, or None. Raises KeyReused when the key belongs to a different request."""
+        row = self.db.execute(
+            "SELECT fingerprint, position, first, count, status, answer FROM requests WHERE scope = ? AND key = ?",
+            (scope, key),
+        ).fetchone()
+        if row is None:
+            return None
+        remembered = Remembered(*row)
+        if remembered.fingerprint != fingerprint:
+            raise KeyReused(f"the key {key!r} was used before for a different request; use a new key for a new request")
+        return remembered
+
+    def remember(self, scope: str, key: str, answer: Remembered, relaxed: bool = False) -> None:
+        """Keep an answer under a key, in this transaction. Keys of relaxed works are forgotten after 24 hours."""
+        now_us = self.now_us
+        self.db.execute(
+            "INSERT INTO requests VALUES (?,?,?,?,?,?,?,?,?,?)",
+            (
+                scope,
+                key,
+                answer.fingerprint,
+                answer.position,
+                answer.first,
+                answer.count,
+                answer.status,
+                answer.answer,
+                now_us,
+                int(relaxed),
+            ),
+        )
+        if relaxed:
+            # Two for each one kept: the table shrinks again after a busy day, and no single command pays for all of it.
+            self.db.execute(
+                "DELETE FROM requests WHERE (scope, key) IN (SELECT scope, key FROM requests WHERE relaxed = 1 AND logtime < ? LIMIT 2)",
+                (now_us - RELAXED_KEYS_KEPT_US,),
+            )
+
+    def new_epoch(self) -> int:
+        """Begin a new epoch: readers of unsynced events learn that some may be gone. Returns its number."""
+        self.head = msgspec.structs.replace(self.head, epoch=self.head.epoch + 1, dirty=False)
+        self._touched = True
+        return self.head.epoch
+
+    def mark_synced(self, clean: bool = False) -> None:
+        """Note that all up to the head is on the disk once this (durable) transaction has committed."""
+        if clean:
+            self.head = msgspec.structs.replace(self.head, dirty=False)
+        self._touched = True
+
+    def finish(self, durable: bool) -> None:
+        """Write the part of the head row that the trigger does not know. Called by the writer before COMMIT."""
+        if not self._touched:
+            return
+        head = self.head
+        self.head = head = msgspec.structs.replace(
+            head,
+            dirty=head.dirty or not durable,
+            synced_position=head.position if durable else head.synced_position,
+        )
+        self.db.execute(
+            "UPDATE head SET boot_id = ?, boottime = ?, epoch = ?, dirty = ?, synced_position = ?",
+            (head.boot_id, head.boottime_us, head.epoch, int(head.dirty), head.synced_position),
+        )
+
+
+def short_form(stream: str, expected: ExpectedVersion) -> tuple[Condition, ...]:
+    if expected == "any":
+        return ()
+    if isinstance(expected, int):
+        return (Expect(stream, "exact", expected),)
+    return (Expect(stream, expected),)
+
+
+def _check_sizes(stream: str, event: NewEvent, origin: Origin) -> None:
+    size_bytes = len(event.data.encode())
+    if size_bytes > EVENT_BYTES_MAX:
+        raise TooLarge(
+            f"an event of {size_bytes} bytes; the limit is {EVENT_BYTES_MAX}: put large content into a blob and name it"
+        )
+    for name in (stream, event.type, origin.actor or "", *event.tags):
+        if len(name.encode()) > NAME_BYTES_MAX:
+            raise TooLarge(f"a name of {len(name.encode())} bytes ({name[:40]!r}…); the limit is {NAME_BYTES_MAX}")
