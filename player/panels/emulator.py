@@ -7,9 +7,10 @@ noted, not drawn, so `visible` is the picture as the host addressed it.
 Three families of chips are understood. All take 16 bits per pixel, the high byte first, into a window that
 is filled row by row and starts again at its first pixel when it is full.
 
-    mipi     MIPI DCS: columns 2A, rows 2B (two bytes per bound), memory write 2C; arguments with D/C high
-    ssd1351  columns 15, rows 75 (one byte per bound), memory write 5C; arguments with D/C high ssd1331
-    columns 15, rows 75; arguments with D/C *low*, no memory write: whatever comes with D/C high is pixels
+    mipi     MIPI DCS: columns 2A, rows 2B (two bytes per bound), memory write 2C;
+             arguments with D/C high
+    ssd1351  columns 15, rows 75 (one byte per bound), memory write 5C; arguments with D/C high
+    ssd1331  columns 15, rows 75; arguments with D/C *low*, no memory write: what comes with D/C high is pixels
 
 Sources: MIPI Display Command Set; the data sheets of ILI9341, ST7789V, SSD1351 and SSD1331.
 """

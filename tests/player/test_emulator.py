@@ -178,7 +178,8 @@ def test_a_software_reset_keeps_the_pixels() -> None:
 
 
 def test_planned_faults_hit_exactly_the_writes_they_name() -> None:
-    """`fail_writes(2, 2)` lets one write pass, fails two, and lets the next pass; failed writes are not counted."""
+    """`fail_writes(2, 2)` lets one write pass, fails two, and lets the next pass; failed writes are not
+    counted."""
     panel = EmulatedPanel(PRESETS["ili9341"])
     panel.fail_writes(2, 2)
     assert panel.spi.try_lock()

@@ -219,7 +219,8 @@ def test_closing_sends_the_panel_to_the_dark() -> None:
 
 
 def test_a_bus_that_fails_at_start_up_makes_the_panel_unavailable() -> None:
-    """An OSError during the start-up sequence becomes one sentence with a mend, and the wires are released."""
+    """An OSError during the start-up sequence becomes one sentence with a mend, and the wires are
+    released."""
     preset = PRESETS["ili9341"]
     emulator = EmulatedPanel(preset)
     emulator.fail_writes(10, 1)
@@ -248,7 +249,8 @@ def test_a_driver_that_does_not_load_makes_the_panel_unavailable(monkeypatch: py
 
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_the_clock_is_slow_at_start_up_and_the_presets_afterwards(name: str) -> None:
-    """Commands of the start-up sequence go at 10 MHz at most; no driver's own idea of a clock gets through."""
+    """Commands of the start-up sequence go at 10 MHz at most; no driver's own idea of a clock gets
+    through."""
     panel, emulator = emulated(name)
     assert emulator.spi.baudrate_hz == INIT_HZ_MAX
     panel.show(noise(panel, 1), [whole(panel)])
@@ -573,7 +575,8 @@ def test_a_size_that_a_display_does_not_have_is_refused(display: str, size: tupl
 
 
 def test_default_sizes() -> None:
-    """Where no size is asked for, the display's own is known by name, except for those that must be opened."""
+    """Where no size is asked for, the display's own is known by name, except for those that must be
+    opened."""
     names = ("sim", "none", "st7789", "sim:hx8357", "fb", "auto")
     assert [default_size(name) for name in names] == [(240, 320), (240, 320), (240, 320), (480, 320), None, None]
 
