@@ -79,16 +79,13 @@ def _is_open(when: When, wall_us: int, zone: str) -> bool:
 def _next_flip(when: When, wall_us: int, is_open: bool, zone: str) -> int | None:
     """The first later instant (wall clock, microseconds) at which the window is not as it is now."""
     today = _local_day(wall_us, zone)
-    spans = _spans(when, range(today - 1, today + _HORIZON_DAYS), zone)
-    # Spans of neighbouring days may touch or overlap: an edge counts only if the window is different there, and
-    # the first that counts may be on the later of two days, hence the look at one more.
-    found: int | None = None
-    for span in spans:
-        edges = [edge for edge in span if edge > wall_us and _is_open(when, edge, zone) != is_open]
-        if found is not None:
-            return min([found, *edges])
-        found = min(edges, default=None)
-    return found
+    # Later days begin and end later, so the first edge that counts is the nearest. Spans of neighbouring days may
+    # touch or overlap: an edge counts only if the window is different there.
+    for span in _spans(when, range(today - 1, today + _HORIZON_DAYS), zone):
+        for edge_us in span:
+            if edge_us > wall_us and _is_open(when, edge_us, zone) != is_open:
+                return edge_us
+    return None
 
 
 def _spans(when: When, days: range, zone: str) -> Iterator[tuple[int, int]]:

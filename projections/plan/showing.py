@@ -7,9 +7,7 @@ from projections.plan.values import Showing, State
 
 
 def at(state: State, instant_us: int) -> Showing:
-    """What the panel should show at the instant. Before the state's turn began: what it shows at its
-    beginning.
-    """
+    """What the panel should show at the instant. Before the state's turn began: what it shows at its beginning."""
     turn = turn_at(state, instant_us)
     now_us = played_until(state, turn, instant_us)
     sha256, frame, end_us, next_slug = None, 0, None, None

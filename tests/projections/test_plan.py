@@ -447,6 +447,20 @@ class TestHours:
         assert table.stretch(when, first) == (True, first + 15 * MINUTE)
         assert table.stretch(when, first + HOUR) == (False, first + 25 * HOUR)
 
+    def test_clocks_going_back_past_midnight_leave_a_window_open(self):
+        """Where 00:01 became 23:01, a window begun at midnight stays open through the repeated evening."""
+        when = When(("sun",), "00:00", "00:30")
+        table = Timetable([when], "America/St_Johns", 0)
+        for instant in ("2006-10-29T02:30:00+00:00", "2006-10-29T03:00:00+00:00"):
+            assert table.stretch(when, us(instant)) == (True, us("2006-10-29T04:00:00+00:00"))
+
+    def test_hours_of_an_unready_entry_do_not_restart_idleness(self):
+        """Nothing has played since the last turn ended, whatever windows of unready entries opened meanwhile."""
+        early, late = When(from_="06:00", until="07:00"), When(from_="12:00", until="13:00")
+        state = state_of(Entry("x", when=early), Entry("a", when=late), turn=Turn(None, 0))
+        state = with_items(state, still("x", ready=False))
+        assert turn_at(state, 6 * HOUR + 5) == Turn(None, 0)
+
     def test_all_shut_waits_for_the_first_boundary(self):
         """When every window is shut, the first open entry after the last place begins at the boundary exactly."""
         noon, one = When(from_="12:00", until="13:00"), When(from_="12:00", until="13:00", days=("mon",))
