@@ -221,6 +221,7 @@ def _clusters(text: str) -> Iterator[str]:
         yield cluster
 
 
+@lru_cache(maxsize=8192)  # numbers only; all the distinct letters of several of the longest messages
 def _advance(cluster: str, bold: bool) -> int:
     if cluster in SPACES:
         return SPACES[cluster]
