@@ -151,6 +151,10 @@ def _within(code: int, ranges: tuple[tuple[int, int], ...]) -> bool:
     return any(first <= code <= last for first, last in ranges)
 
 
+def _is_mark(char: str) -> bool:
+    return char >= "\u0300" and _within(ord(char), MARK_RANGES)
+
+
 @lru_cache(maxsize=4096)  # the characters of many messages; an entry is one short string
 def _parts(char: str) -> str:
     """What is set for a character: "" for nothing, itself, or its base and marks (fixed edition of Unicode)."""
@@ -159,11 +163,11 @@ def _parts(char: str) -> str:
         return char
     if _within(code, INVISIBLE_RANGES):
         return ""
-    if _within(code, MARK_RANGES) or _shape(char) is not None:
+    if _is_mark(char) or _shape(char) is not None:
         return char
     for form in ("NFD", "NFKD"):
         parts = ucd_3_2_0.normalize(form, char)
-        if parts != char and all(_within(ord(part), MARK_RANGES) or _shape(part) is not None for part in parts):
+        if parts != char and all(_is_mark(part) or _shape(part) is not None for part in parts):
             return parts
     return char
 
@@ -208,7 +212,7 @@ def _clusters(text: str) -> Iterator[str]:
     cluster = ""
     for char in text:
         for part in _parts(char):
-            if _within(ord(part), MARK_RANGES):
+            if _is_mark(part):
                 if not cluster:
                     cluster = "\u00a0"
                 if len(cluster) <= _MAX_MARKS:
@@ -241,6 +245,7 @@ def _pens(text: str, bold: bool) -> Iterator[tuple[str, int, int]]:
         pen, before = end, cluster
 
 
+@lru_cache(maxsize=512)  # the words of a text while sizes are tried; keys of at most some thousand characters
 def _extent(text: str, bold: bool) -> int:
     return max((end for _, _, end in _pens(text, bold)), default=0)
 
@@ -291,13 +296,12 @@ def _broken(paragraph: str, room: int, bold: bool) -> Iterator[str]:
         if line:
             yield line
         line, used = word, extent
-        while used > room:
-            head = _head(line, room, bold)
-            if len(head) == len(line):
-                break
+        if used <= room:
+            continue
+        while len(head := _head(line, room, bold)) < len(line):
             yield head
             line = line[len(head) :]
-            used = _extent(line, bold)
+        used = _extent(line, bold)
     yield line
 
 
@@ -308,7 +312,7 @@ def _head(word: str, room: int, bold: bool) -> str:
         parts = _parts(char)
         step = 0
         for part in parts:
-            if not _within(ord(part), MARK_RANGES):
+            if not _is_mark(part):
                 kern = KERNING.get(before)
                 step += _advance(part, bold) + (kern[1] if kern is not None and part in kern[0] else 0)
                 before = part

@@ -9,7 +9,7 @@ from PIL import Image, ImageSequence
 
 from player.demo import DEMO
 
-FACTS = {
+FACTS: dict[str, tuple[str, list[int] | None]] = {
     "hello.gif": ("GIF", [90] * 9 + [130] * 7 + [70] * 7 + [2500]),
     "clock.gif": ("GIF", [100] * 60),
     "plasma.webp": ("WEBP", [80] * 48),

@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from typing import Literal
 
 import pytest
 from PIL import Image
@@ -11,6 +12,7 @@ from PIL import Image
 from player.pixels import dimmed, pack_rgb565, unpack_rgb565
 from player.render import SHOWN_OVERLAYS, Overlay, View, screen
 
+ROTATIONS: tuple[Literal[0, 90, 180, 270], ...] = (0, 90, 180, 270)
 SIZES = ((240, 320), (320, 240), (240, 240), (128, 128), (320, 480), (96, 64))
 TURNS = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
 
@@ -220,7 +222,7 @@ HOSTILE = [
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_no_text_makes_a_screen_raise(text: str) -> None:
     """Any text as message, name, address and note gives a whole frame."""
-    for width, height, rotation in ((240, 320, 0), (128, 128, 90), (40, 30, 270)):
+    for (width, height), rotation in zip(((240, 320), (128, 128), (40, 30)), ROTATIONS, strict=False):
         frame = bytes(width * height * 2)
         for view in (
             View(width, height, rotation, overlays=(Overlay(text, "info"), Overlay(text, "warning"))),
@@ -237,7 +239,7 @@ def test_no_size_makes_a_screen_raise(size: tuple[int, int]) -> None:
     """From a single pixel on, every screen is a whole frame."""
     width, height = size
     frame = bytes(width * height * 2)
-    for rotation in (0, 90, 180, 270):
+    for rotation in ROTATIONS:
         for overlays in ((), (INFO,), (WARNING, INFO, INFO, INFO), (CRITICAL, INFO)):
             for view in (
                 View(width, height, rotation, 50, overlays=overlays),
