@@ -1,0 +1,14 @@
+"""Which commands there are, and who handles them. A new command is found through its area's module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from api.commands import active, display, heartbeats, jobs, loop, media, messages, playback, plays, settings
+from api.commands.deciding import Handler
+
+HANDLERS: Mapping[type, Handler] = {
+    command: handler
+    for area in (media, loop, active, playback, settings, messages, jobs, heartbeats, display, plays)
+    for command, handler in area.HANDLERS.items()
+}
