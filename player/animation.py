@@ -99,7 +99,7 @@ def frames(data: Data, animation: Animation) -> Iterator[tuple[Image.Image, int]
 
 
 def _cut_off(name: str, parts: list[Part]) -> MediaError:
-    after = f"after frame {len(parts)}" if parts else "before its first frame is complete"
+    after = f"after frame {len(parts)}" if parts else "before its first picture is complete"
     return MediaError("truncated", f"This {name} is cut off {after}. Upload it again from the original.")
 
 

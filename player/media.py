@@ -148,6 +148,12 @@ def _require_frame_count(name: str, count: int) -> None:
         )
 
 
+def _require_library(name: str, installed: bool) -> None:
+    """Pillow reads some formats only where it was built with their library."""
+    if not installed:
+        raise MediaError("unsupported", f"This device cannot read {name} files. {_AS_PICTURE}")
+
+
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(0x0112, 1)
@@ -230,6 +236,7 @@ def _jpeg_picture(source: Source, geometry: Geometry) -> Picture:
 def _webp_picture(source: Source, geometry: Geometry) -> Picture:
     from PIL import WebPImagePlugin
 
+    _require_library("WebP", WebPImagePlugin.SUPPORTED)
     data = source.data
     whole_size = struct.unpack_from("<I", data, 4)[0] + 8
     if whole_size > len(data):
@@ -243,6 +250,7 @@ def _webp_picture(source: Source, geometry: Geometry) -> Picture:
 def _avif_picture(source: Source, geometry: Geometry) -> Picture:
     from PIL import AvifImagePlugin
 
+    _require_library("AVIF", AvifImagePlugin.SUPPORTED)
     _require_whole_boxes("AVIF", source.data)
     for size in re.finditer(rb"ispe\0{4}(.{8})", source.data[:AVIF_HEADER_BYTES], re.DOTALL):
         _require_size(*struct.unpack(">II", size[1]))

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
@@ -78,7 +78,7 @@ def prepare(source: Path, into: Path, geometry: Geometry, progress: Progress) ->
     `progress(percent, stage)` is called with rising percentages, at most once for each. Both files are
     synced before they get their names, and the folder after; files that are there already are replaced by
     equal ones. Raises MediaError when the file cannot be shown, and OSError when reading or writing
-    itself fails; neither leaves a file behind. It changes the process's warning filters while it runs, so
+    itself fails; neither leaves anything unfinished behind. It changes the process's warning filters while it runs, so
     two must not run in one process at a time.
     """
     report = _Rising(progress)
@@ -254,6 +254,10 @@ def _limit(memory_bytes: int, cpu_seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 5))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(10)
+    # If the whole device runs out of memory, this process is the one to lose: it can be started again. Where the
+    # system does not let us say so, the kernel chooses for itself.
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _end_with_parent() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from PIL import Image, ImageDraw, ImageOps
+from PIL import AvifImagePlugin, Image, ImageDraw, ImageOps, WebPImagePlugin
 
 from player import prepare as preparing
 from player.child import Cancelled, prepare_limited
@@ -568,6 +568,13 @@ def test_a_cut_off_file_says_how_much_is_missing(room: Room, kind: str) -> None:
     data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], duration=50)
     refusal = room.refusal(data[: len(data) * 6 // 10])
     assert (refusal.code, "the last 40 % is missing" in refusal.message) == ("truncated", True), refusal.message
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
+def test_a_format_without_its_library_is_unsupported(room: Room, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Where Pillow was built without a format, that is what the refusal says."""
+    monkeypatch.setattr({"WEBP": WebPImagePlugin, "AVIF": AvifImagePlugin}[kind], "SUPPORTED", False)
+    assert room.refusal(encoded(painted((16, 12)), kind)).code == "unsupported"
 
 
 @pytest.mark.parametrize("at", [40, 2000, -14, -8])
