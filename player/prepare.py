@@ -78,8 +78,8 @@ def prepare(source: Path, into: Path, geometry: Geometry, progress: Progress) ->
     `progress(percent, stage)` is called with rising percentages, at most once for each. Both files are
     synced before they get their names, and the folder after; files that are there already are replaced by
     equal ones. Raises MediaError when the file cannot be shown, and OSError when reading or writing
-    itself fails; neither leaves anything unfinished behind. It changes the process's warning filters while it runs, so
-    two must not run in one process at a time.
+    itself fails; neither leaves anything unfinished behind. It changes the process's warning filters
+    while it runs, so two must not run in one process at a time.
     """
     report = _Rising(progress)
     report(0, "reading")
