@@ -1,75 +1,110 @@
-"""From the plan to what has to be drawn: which frame pack, which frame, which screen in its place, which texts over it. Pure reads.
+"""From the plan's answer to what has to be drawn: which pack and frame, which screen, which texts over it, on which panel.
 
-Live play and replay ask the same function, so a picture of the past is chosen as it was then. Not here: pixels, files, and whether a pack
-that the log names is still on the disk.
+`scene` reads, once per state of the log; `picture` is pure. The live player and the screens of the past use these same two, so both draw the same.
+Drawing itself is the renderer's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, cast
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import apsw
 import msgspec
 
-from projections import display, media, settings
+from projections import plan, planning, settings
 from projections.media import Pack
-from projections.plan import Showing
+from projections.plan import Turn
 
-Rotation = Literal[0, 90, 180, 270]
-Priority = Literal["info", "warning", "critical"]
+DEFAULT_WIDTH, DEFAULT_HEIGHT = 240, 320
+"""The panel that is assumed until one was attached."""
+
+
+class Panel(msgspec.Struct, frozen=True):
+    """What the log knows of the panel: its size in pixels as the driver has it, and the address that a person is told to open."""
+
+    width: int = DEFAULT_WIDTH
+    height: int = DEFAULT_HEIGHT
+    address: str | None = None
+
+
+class Scene(msgspec.Struct, frozen=True):
+    """One state of the log, with all that drawing its pictures needs. `files`: slug -> (file name, packs)."""
+
+    state: plan.State
+    files: Mapping[str, tuple[str, tuple[Pack, ...]]]
+    panel: Panel
+    rotation: int
+    fit: str
+    brightness: int
 
 
 class Picture(msgspec.Struct, frozen=True):
-    """What the panel should show, in a renderer's terms.
+    """What to draw. For content "item", `frame` of the frame pack named `pack`; else a screen of our own with `title` or `address`.
 
-    `width` and `height` are the panel's memory in pixels, before rotation; `brightness` is percent. With content `item`, frame `frame` of the
-    pack named `pack` is drawn; `preparing` stands for an item without a pack for this panel; `address` for nothing to play. `overlays` are
-    (text, priority) in drawing order.
+    `overlays` are (text, priority) in drawing order.
     """
 
     width: int
     height: int
-    rotation: Rotation
+    rotation: int
     brightness: int
     content: Literal["item", "preparing", "address"]
     title: str = ""
     address: str | None = None
-    note: str | None = None
-    overlays: tuple[tuple[str, Priority], ...] = ()
+    overlays: tuple[tuple[str, str], ...] = ()
     pack: str | None = None
     frame: int = 0
 
 
-def picture(db: apsw.Connection, showing: Showing, size: tuple[int, int]) -> Picture:
-    """What a panel of `size` (width, height) has to draw for `showing`. `db` holds the tables from which `showing` was planned."""
-    values = settings.get(db)
-    rotation = cast(Rotation, values["rotation"])
-    pack, title, note = None, "", None
-    if showing.slug is not None:
-        files = media.files(db, showing.slug)
-        pack = None if files is None else choose_pack(files.packs, size, rotation, str(values["fit"]))
-        title = showing.slug if files is None else files.filename
-    elif showing.turn.waiting is not None:
-        waiting = media.files(db, showing.turn.waiting)
-        note = f"Preparing {showing.turn.waiting if waiting is None else waiting.filename}"
-    return Picture(
-        width=size[0],
-        height=size[1],
-        rotation=rotation,
-        brightness=int(values["brightness"]),
-        content="address" if showing.slug is None else "preparing" if pack is None else "item",
-        title=title,
-        address=display.panel(db).address,
-        note=note,
-        overlays=tuple((message.text, message.priority) for message in showing.messages),
-        pack=None if pack is None else pack.name,
-        frame=showing.frame,
+_packs = msgspec.json.Decoder(tuple[Pack, ...]).decode
+
+
+def panel(db: apsw.Connection) -> Panel:
+    """The panel that was attached last, or the assumed one."""
+    row: Any = db.execute("SELECT width, height, address FROM display_panel").fetchone()
+    width, height, address = row
+    return Panel(width or DEFAULT_WIDTH, height or DEFAULT_HEIGHT, address)
+
+
+def scene(db: apsw.Connection, instant_us: int, turn: Turn | None = None, fallback: Panel | None = None) -> Scene:
+    """The scene after the last event that this connection sees. `turn`: see `planning.state`. `fallback` stands in for a panel that
+    the log does not know yet."""
+    state = planning.state(db, instant_us, turn)
+    rows: list[Any] = db.execute(
+        "SELECT slug, filename, packs FROM media_items WHERE slug IN (SELECT value FROM json_each(?))",
+        (msgspec.json.encode(sorted(state.items)).decode(),),
+    ).fetchall()
+    values: Any = settings.get(db)
+    return Scene(
+        state,
+        {slug: (filename, _packs(packs)) for slug, filename, packs in rows},
+        fallback or panel(db),
+        values["rotation"],
+        values["fit"],
+        values["brightness"],
     )
 
 
-def choose_pack(packs: Sequence[Pack], size: tuple[int, int], rotation: int, fit: str) -> Pack | None:
-    """The pack for exactly this geometry, else the newest one that fills such a panel, else None. `packs` come oldest first."""
-    of_size = [pack for pack in packs if (pack.width, pack.height) == size]
-    exact = [pack for pack in of_size if (pack.rotation, pack.fit) == (rotation, fit)]
-    return next(reversed(exact or of_size), None)
+def picture(scene: Scene, showing: plan.Showing) -> Picture:
+    """What to draw for this answer of the plan."""
+    overlays = tuple((message.text, message.priority) for message in showing.messages)
+    width, height = scene.panel.width, scene.panel.height
+
+    def drawn(content: Literal["item", "preparing", "address"], **rest: Any) -> Picture:
+        return Picture(width, height, scene.rotation, scene.brightness, content, overlays=overlays, **rest)
+
+    if showing.slug is None:
+        return drawn("address", address=scene.panel.address)
+    filename, packs = scene.files.get(showing.slug, (showing.slug, ()))
+    pack = best_pack(packs, width, height, scene.rotation, scene.fit)
+    if pack is None:
+        return drawn("preparing", title=filename)
+    return drawn("item", title=filename, pack=pack.name, frame=showing.frame)
+
+
+def best_pack(packs: tuple[Pack, ...], width: int, height: int, rotation: int, fit: str) -> Pack | None:
+    """The pack made for exactly this geometry, else the newest one for a panel of this size, else None."""
+    fitting = [pack for pack in packs if (pack.width, pack.height) == (width, height)]
+    exact = [pack for pack in fitting if (pack.rotation, pack.fit) == (rotation, fit)]
+    return (exact or fitting or [None])[-1]
