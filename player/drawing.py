@@ -17,8 +17,8 @@ def view(picture: Picture) -> View:
         picture.content,
         picture.title,
         picture.address,
-        None,
-        tuple(Overlay(text, priority) for text, priority in picture.overlays),  # type: ignore[arg-type]
+        picture.note,
+        tuple(Overlay(text, priority) for text, priority in picture.overlays),
     )
 
 

@@ -6,8 +6,8 @@ Drawing itself is the renderer's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
 
 import apsw
 import msgspec
@@ -18,6 +18,10 @@ from projections.plan import Turn
 
 DEFAULT_WIDTH, DEFAULT_HEIGHT = 240, 320
 """The panel that is assumed until one was attached."""
+
+
+Rotation = Literal[0, 90, 180, 270]
+Priority = Literal["info", "warning", "critical"]
 
 
 class Panel(msgspec.Struct, frozen=True):
@@ -34,7 +38,7 @@ class Scene(msgspec.Struct, frozen=True):
     state: plan.State
     files: Mapping[str, tuple[str, tuple[Pack, ...]]]
     panel: Panel
-    rotation: int
+    rotation: Rotation
     fit: str
     brightness: int
 
@@ -47,12 +51,13 @@ class Picture(msgspec.Struct, frozen=True):
 
     width: int
     height: int
-    rotation: int
+    rotation: Rotation
     brightness: int
     content: Literal["item", "preparing", "address"]
     title: str = ""
     address: str | None = None
-    overlays: tuple[tuple[str, str], ...] = ()
+    note: str | None = None
+    overlays: tuple[tuple[str, Priority], ...] = ()
     pack: str | None = None
     frame: int = 0
 
@@ -80,7 +85,7 @@ def scene(db: apsw.Connection, instant_us: int, turn: Turn | None = None, fallba
         state,
         {slug: (filename, _packs(packs)) for slug, filename, packs in rows},
         fallback or panel(db),
-        values["rotation"],
+        cast(Rotation, values["rotation"]),
         values["fit"],
         values["brightness"],
     )
@@ -95,16 +100,18 @@ def picture(scene: Scene, showing: plan.Showing) -> Picture:
         return Picture(width, height, scene.rotation, scene.brightness, content, overlays=overlays, **rest)
 
     if showing.slug is None:
-        return drawn("address", address=scene.panel.address)
+        waiting = showing.turn.waiting
+        note = None if waiting is None else f"Preparing {scene.files.get(waiting, (waiting,))[0]}"
+        return drawn("address", address=scene.panel.address, note=note)
     filename, packs = scene.files.get(showing.slug, (showing.slug, ()))
-    pack = best_pack(packs, width, height, scene.rotation, scene.fit)
+    pack = choose_pack(packs, (width, height), scene.rotation, scene.fit)
     if pack is None:
         return drawn("preparing", title=filename)
     return drawn("item", title=filename, pack=pack.name, frame=showing.frame)
 
 
-def best_pack(packs: tuple[Pack, ...], width: int, height: int, rotation: int, fit: str) -> Pack | None:
-    """The pack made for exactly this geometry, else the newest one for a panel of this size, else None."""
-    fitting = [pack for pack in packs if (pack.width, pack.height) == (width, height)]
-    exact = [pack for pack in fitting if (pack.rotation, pack.fit) == (rotation, fit)]
-    return (exact or fitting or [None])[-1]
+def choose_pack(packs: Sequence[Pack], size: tuple[int, int], rotation: int, fit: str) -> Pack | None:
+    """The pack for exactly this geometry, else the newest one that fills such a panel, else None. `packs` come oldest first."""
+    of_size = [pack for pack in packs if (pack.width, pack.height) == size]
+    exact = [pack for pack in of_size if (pack.rotation, pack.fit) == (rotation, fit)]
+    return next(reversed(exact or of_size), None)
