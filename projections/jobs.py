@@ -543,14 +543,19 @@ def steps(db: apsw.Connection, id: str) -> tuple[JobStepChanged, ...]:
     )
 
 
-def unfinished_with_key(db: apsw.Connection, dedupe_key: str) -> str | None:
+def is_open(db: apsw.Connection, id: str) -> bool:
+    """Whether there is an unfinished job with this id."""
+    return bool(db.execute("SELECT count(*) FROM jobs_all WHERE id = ? AND finished_logtime IS NULL", (id,)).get)
+
+
+def open_with_key(db: apsw.Connection, dedupe_key: str) -> str | None:
     """Id of the unfinished job with this key."""
     return db.execute(
         "SELECT id FROM jobs_all WHERE dedupe_key = ? AND finished_logtime IS NULL ORDER BY position LIMIT 1", (dedupe_key,)
     ).get
 
 
-def unfinished_count(db: apsw.Connection) -> int:
+def open_count(db: apsw.Connection) -> int:
     """How many jobs are unfinished."""
     return db.execute("SELECT unfinished FROM jobs_count").get
 

@@ -109,10 +109,15 @@ def _resource(row: Any) -> Message:
     return Message(id, text, priority, rfc3339(posted_at), None if expires_at is None else rfc3339(expires_at))
 
 
-def get(db: apsw.Connection, id: str, logtime_us: int) -> Message | None:
-    """The message with this id, while it is live."""
-    row = db.execute(f"SELECT {_RESOURCE} FROM messages_posted WHERE id = ? AND {_LIVE}", (id, logtime_us)).fetchone()
+def get(db: apsw.Connection, id: str) -> Message | None:
+    """The message with this id, unless dismissed or swept; an expired one says so by `expires_at`."""
+    row = db.execute(f"SELECT {_RESOURCE} FROM messages_posted WHERE id = ?", (id,)).fetchone()
     return None if row is None else _resource(row)
+
+
+def is_live(db: apsw.Connection, id: str, logtime_us: int) -> bool:
+    """Whether there is a message with this id that has not expired at `logtime_us`."""
+    return bool(db.execute(f"SELECT count(*) FROM messages_posted WHERE id = ? AND {_LIVE}", (id, logtime_us)).get)
 
 
 def live(
