@@ -1,0 +1,132 @@
+"""Is the log whole? Every check over what is stored: positions, stream versions, times, the hash chain, the guards, SQLite's own.
+
+Reads the log in short pages, each its own read transaction, so that a check of a large log does not hold back the write-ahead log while
+others write. What was appended after the check began is not looked at. Nothing is mended here; each problem says what would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Any, Literal
+
+import apsw
+import msgspec
+
+from eventstore import chain, schema
+from eventstore.errors import Unusable
+from eventstore.reading import read_head
+from eventstore.record import Head
+
+Code = Literal["sqlite", "foreign_key", "guard", "head", "gap", "version", "logtime", "chain"]
+"""sqlite: SQLite finds its file damaged. foreign_key: a row refers to none. guard: a trigger that keeps the log append-only is missing.
+head: the head row does not fit the last event. gap: a position is missing. version: a stream's versions do not count 1, 2, 3 … in the order of
+positions. logtime: it does not increase. chain: the stored bytes of an event are not those that its hash was made of."""
+
+PAGE_EVENTS = 1_000
+"""Events checked per read transaction: about 10 ms."""
+
+INTEGRITY_MESSAGES_MAX = 20
+"""Complaints of SQLite itself that are passed on; after some, the rest say the same."""
+
+RESTORE = "restore a backup: pixelog restore FILE"
+
+_PAGE = """SELECT position, version, schemaversion, logtime, time, id, CAST(stream AS BLOB), CAST(type AS BLOB), CAST(actor AS BLOB),
+    CAST(correlationid AS BLOB), CAST(causationid AS BLOB), CAST(tags AS BLOB), CAST(data AS BLOB), chain,
+    version = 1 OR EXISTS (SELECT 1 FROM events AS before
+        WHERE before.stream = events.stream AND before.version = events.version - 1 AND before.position < events.position)
+    FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something that is not as it should be: which kind, a sentence, what would mend it, and the position it is about, if one."""
+
+    code: Code
+    message: str
+    mend: str
+    position: int | None = None
+
+
+def check(db: apsw.Connection, log_id: str) -> Iterator[Problem]:
+    """Every problem of the log, as it is found. `db` must not be inside a transaction; it is in use until the iteration ends."""
+    try:
+        yield from _check_file(db)
+        yield from _check_guards(db)
+        head = read_head(db)
+        yield from _check_events(db, head, chain.start(log_id))
+        yield from _check_end(db)
+    except (apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.SQLError, Unusable) as error:
+        yield Problem("sqlite", f"the database cannot be read any further: {error}", RESTORE)
+
+
+def _check_file(db: apsw.Connection) -> Iterator[Problem]:
+    for (message,) in db.execute(f"PRAGMA integrity_check({INTEGRITY_MESSAGES_MAX})"):
+        if message != "ok":
+            yield Problem("sqlite", f"SQLite reports: {message}", RESTORE)
+    rows: Any = db.execute("PRAGMA foreign_key_check")
+    for table, rowid, parent, _ in rows:
+        yield Problem("foreign_key", f"row {rowid} of {table} refers to a row of {parent} that is not there", RESTORE)
+
+
+def _check_guards(db: apsw.Connection) -> Iterator[Problem]:
+    there: dict[Any, Any] = dict(db.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall())  # type: ignore[arg-type]
+    for statement in schema.GUARDS.strip().split("\n\n"):
+        name = statement.split()[2]
+        if there.get(name) != statement.removesuffix(";"):
+            what = "has been changed" if name in there else "is missing"
+            yield Problem("guard", f"the trigger {name}, which keeps the log append-only, {what}", RESTORE)
+
+
+def _check_events(db: apsw.Connection, head: Head, chain_0: bytes) -> Iterator[Problem]:
+    """Each event against the one before it, as stored: a changed event is reported once, not all that follow."""
+    position = 0
+    logtime_us: int | None = None
+    link: bytes | None = chain_0
+    while position < head.position:
+        rows: list[Any] = db.execute(_PAGE, (position, head.position, PAGE_EVENTS)).fetchall()
+        for row in rows:
+            at, version, event_logtime_us, stored, follows = row[0], row[1], row[3], row[13], row[14]
+            if at != position + 1:
+                yield _gap(position + 1, at - 1)
+                link = None
+            if not follows:
+                yield Problem("version", f"event {at} has version {version}, which does not follow in its stream", RESTORE, at)
+            if logtime_us is not None and event_logtime_us <= logtime_us:
+                yield Problem("logtime", f"event {at} has a logtime that is not after that of the event before it", RESTORE, at)
+            if link is not None and _link(link, row) != stored:
+                yield Problem("chain", f"event {at} is not what was written: its hash does not fit", RESTORE, at)
+            position, logtime_us, link = at, event_logtime_us, stored
+        if not rows:
+            yield _gap(position + 1, head.position)
+            return
+    if link is not None and head.chain != link:
+        yield Problem("head", "the hash in the head row is not that of the last event", RESTORE, head.position)
+    if head.position and head.logtime_us != logtime_us:
+        yield Problem("head", "the logtime in the head row is not that of the last event", RESTORE, head.position)
+
+
+def _gap(first: int, last: int) -> Problem:
+    missing = f"event {first} is" if first == last else f"events {first} to {last} are"
+    return Problem("gap", f"{missing} missing from the log", RESTORE, first)
+
+
+def _link(before: bytes, row: Any) -> bytes | None:
+    """The hash that this row should carry; None when its texts are not UTF-8, which were never written so."""
+    position, version, schema_version, logtime_us, time_us, id, *texts, data, _, _ = row
+    try:
+        stream, type, actor, correlation_id, causation_id, tags = (None if text is None else text.decode() for text in texts)
+    except UnicodeDecodeError:
+        return None
+    if stream is None or type is None or len(id) != 16:
+        return None
+    header = chain.header(
+        position, version, schema_version, logtime_us, time_us, id, stream, type, actor, correlation_id, causation_id, tags
+    )  # fmt: skip
+    return chain.link(before, header, sha256(data).digest())
+
+
+def _check_end(db: apsw.Connection) -> Iterator[Problem]:
+    row: Any = db.execute("SELECT head.position, (SELECT coalesce(max(position), 0) FROM events) FROM head").fetchone()
+    head, last = row
+    if head < last:
+        yield Problem("head", f"the head row is at {head}, but there are events up to {last}", RESTORE, head + 1)
