@@ -93,7 +93,7 @@ def scene(db: apsw.Connection, instant_us: int, turn: Turn | None = None, fallba
 
 def picture(scene: Scene, showing: plan.Showing) -> Picture:
     """What to draw for this answer of the plan."""
-    overlays = tuple((message.text, message.priority) for message in showing.messages)
+    overlays: tuple[tuple[str, Priority], ...] = tuple((message.text, message.priority) for message in showing.messages)
     width, height = scene.panel.width, scene.panel.height
 
     def drawn(content: Literal["item", "preparing", "address"], **rest: Any) -> Picture:

@@ -68,3 +68,21 @@ def state(db: apsw.Connection, instant_us: int, turn: Turn | None = None) -> pla
         clock=clock.get(db),
         messages=messages.plan_messages(db, instant_us, MESSAGES_MAX),
     )
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """How far the log goes for a reader: the last event's position, logtime and wall time."""
+
+    position: int
+    logtime_us: int
+    time_us: int
+
+    def wall_us(self, logtime_us: int) -> int:
+        """The wall clock's time at a logtime after the last event."""
+        return self.time_us + logtime_us - self.logtime_us
+
+
+def moment(db: apsw.Connection) -> Moment:
+    """The end of the log, as this connection sees it."""
+    row: Any = db.execute("SELECT position, logtime, time FROM head").fetchone()
+    return Moment(*row)

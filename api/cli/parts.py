@@ -1,0 +1,135 @@
+"""The parts of pixelog as processes of their own: service, player, worker. Each builds what it needs and runs until told to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from api.cli.ports import UNREPORTED, LogSource, PrepareDesk, end_with_parent, reporter
+from api.data import ServiceLock
+from api.service import StateService
+from player.panels.bus import Wiring
+from player.panels.open import open_panel
+from player.panels.panel import Panel
+from player.run import Player, Ports
+from player.screen import screen_path
+from player.worker import Worker
+from projections.display import PlayerStarted
+
+PARENT_VARIABLE = "PIXELOG_PARENT_FD"
+"""Environment variable that names the pipe inherited from `pixelog up`."""
+
+FORCED_EXIT_SECONDS = 4.0
+"""An orderly stop that takes longer is cut short: `pixelog up` promises an end within five."""
+
+
+def _stop_on_signals(stop: Callable[[], None]) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
+        # Not in the handler itself: it may have interrupted a thread that holds the very lock that stopping needs.
+        threading.Thread(target=stop, daemon=True).start()
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+
+
+def _follow_parent(stop: Callable[[], None]) -> None:
+    descriptor = os.environ.pop(PARENT_VARIABLE, None)
+    if descriptor is None:
+        return
+
+    def end() -> None:
+        stop()
+        threading.Timer(FORCED_EXIT_SECONDS, os._exit, (0,)).start()
+
+    end_with_parent(int(descriptor), end)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises OSError with the address in its text."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"{host}:{port}: {os.strerror(error.errno or 0)}") from error
+    return listener
+
+
+def serve(data: Path, listener: socket.socket) -> int:
+    """The service: HTTP over the data directory, until SIGTERM or SIGINT."""
+    from api.http import server
+
+    with StateService(data, actor="http") as service:
+        lock = ServiceLock(service.data.lock)
+        try:
+            app = server.create(service, screen_path(service.data.root))
+            _follow_parent(app.stop)
+            app.run(listener)
+        finally:
+            lock.release()
+    return 0
+
+
+def play(
+    data: Path, display: str, size: tuple[int, int] | None, address: str | None, configured: str | None, wiring: Wiring | None
+) -> int:
+    """The player: the plan on a panel, until SIGTERM or SIGINT."""
+    with StateService(data, actor="player") as service:
+        lock = ServiceLock(service.data.root / "player.lock")
+        passed_over: list[tuple[str, str]] = []
+
+        def open_it() -> tuple[Panel, tuple[str, str] | None]:
+            passed_over.clear()
+            panel = open_panel(
+                display,
+                size,
+                configured=configured,
+                wiring=wiring,
+                on_unavailable=lambda name, error: passed_over.append((name, str(error))),
+            )
+            return panel, passed_over[0] if passed_over else None
+
+        desk = PrepareDesk(service)
+        ports = Ports(
+            source=LogSource(service),
+            open_panel=open_it,
+            report=reporter(service),
+            unreported=UNREPORTED,
+            missing=desk.missing,
+            packs=service.data.packs,
+            screen=screen_path(service.data.root),
+            address=address,
+            started=PlayerStarted(os.getpid(), service.store.clock.read().boot_id),
+        )
+        player = Player(ports)
+        _stop_on_signals(player.stop)
+        _follow_parent(player.stop)
+        try:
+            player.run()
+        finally:
+            lock.release()
+    return 0
+
+
+def work(data: Path) -> int:
+    """The worker: prepares media, until SIGTERM or SIGINT."""
+    with StateService(data, actor="worker") as service:
+        worker = Worker(PrepareDesk(service), service.data.packs)
+        _stop_on_signals(worker.stop)
+        _follow_parent(worker.stop)
+        worker.run()
+    return 0
+
+
+def complain(text: str) -> None:
+    """One line for a person, on standard error."""
+    print(f"pixelog: {text}", file=sys.stderr, flush=True)
