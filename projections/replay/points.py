@@ -12,7 +12,7 @@ have been set back, so a time can lie in several stretches, or in none when it w
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 import apsw
 import msgspec
@@ -89,11 +89,11 @@ class Time(msgspec.Struct, frozen=True):
     time_us: int
 
 
-def parse(point: str, now_us: int) -> Time | int | str:
+def parse(point: str, now_us: int) -> Time | int | Literal["head"]:
     """A Time, a position, or "head". Raises BadPoint."""
     text = point.strip()
     if text == "head":
-        return text
+        return "head"
     if _POSITION.fullmatch(text):
         return int(text)
     relative = _RELATIVE.fullmatch(text)

@@ -91,10 +91,11 @@ def query(db: apsw.Connection, sql: str, stop: Callable[[], bool]) -> Answer:
     statements = 0
 
     def one_only(cursor: apsw.Cursor, text: str, bindings: Any) -> bool:
-        nonlocal statements
+        nonlocal statements, columns
         statements += 1
         if statements > 1:
             raise BadQuery("one statement at a time, please")
+        columns = tuple(column[0] for column in cursor.get_description())
         return True
 
     rows: list[tuple[Any, ...]] = []
@@ -104,7 +105,6 @@ def query(db: apsw.Connection, sql: str, stop: Callable[[], bool]) -> Answer:
         cursor.exec_trace = one_only
         try:
             for row in cursor.execute(sql):
-                columns = columns or tuple(name for name, _ in cursor.get_description())
                 rows.append(tuple(value.hex() if isinstance(value, bytes) else value for value in row))
                 if len(rows) > SQL_ROWS_MAX:
                     raise BadQuery(f"more than {SQL_ROWS_MAX} rows; take them in parts with LIMIT and OFFSET")
@@ -116,7 +116,7 @@ def query(db: apsw.Connection, sql: str, stop: Callable[[], bool]) -> Answer:
             raise BadQuery(str(error)) from error
         finally:
             cursor.close(True)
-    if not statements:
+    if not columns:
         raise BadQuery("there is no statement in this text")
     return Answer(columns, rows)
 
