@@ -1,0 +1,160 @@
+"""Screens of the past: what the panel showed at an instant, computed from the log as it was known then.
+
+The same plan, the same choice of pack and the same renderer as live play; this module only puts them together over a past state, and says whether
+the picture is what was seen. What can no longer be had is made again where that is possible, by a function handed in.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import apsw
+import msgspec
+
+from api.data import DataDirectory
+from eventstore.store import EventStore
+from player.drawing import draw
+from player.framepack import FramePack, PackDamaged
+from player.pixels import png
+from projections import catalogue, clock, picture, plan
+from projections.media import Pack
+from projections.picture import Picture, Scene
+from projections.replay.past import Past
+from projections.replay.points import Instant
+
+Why = Literal["no_player", "facts_lost", "pack_remade", "blob_gone"]
+"""no_player: no player with a panel was running then, as far as the log knows. facts_lost: the machine was off or lost its power then, and what the
+player last said may be gone. pack_remade: the frame pack is gone and was made again, with other bytes. blob_gone: the media file is gone
+too; a screen of our own stands in its place."""
+
+Remake = Callable[[Path, Path, Pack], str | None]
+"""`remake(media file, folder, pack)`: make a pack of the same geometry as `<name>.pack` in the folder. Returns its name; None when the
+file cannot be shown any more."""
+
+AREAS = tuple(catalogue.BY_NAME[name] for name in (*catalogue.PLAN_AREAS, "display"))
+
+
+class PastScreen(msgspec.Struct, frozen=True):
+    """What the panel's memory held: RGB565, high byte first, row by row. `planned_us` is logtime, `time_us` what the wall clock showed,
+    `position` the log that it was drawn from. `why` says why it is not exact."""
+
+    width: int
+    height: int
+    ram: bytes
+    planned_us: int
+    time_us: int
+    position: int
+    slug: str | None
+    exact: bool
+    why: Why | None
+
+    def png(self) -> bytes:
+        """The picture as a PNG file."""
+        return png(self.ram, self.width, self.height)
+
+
+def screen(data: DataDirectory, store: EventStore, instant: Instant, remake: Remake | None = None) -> PastScreen | None:
+    """The screen at `instant`; None when there was nothing yet. Without `remake` a missing pack counts as one that cannot be made again."""
+    if instant.position == 0:
+        return None
+    with store.reading() as log, Past(log, instant.position, AREAS) as past, Packs(data, remake) as packs:
+        scene = picture.scene(past.db, instant.logtime_us)
+        return _draw(scene, instant, doubt(log, past.db, instant), packs)
+
+
+def _draw(scene: Scene, instant: Instant, doubt: Why | None, packs: Packs) -> PastScreen:
+    showing = plan.at(scene.state, instant.logtime_us)
+    wanted = picture.picture(scene, showing)
+    frame, why = None, doubt
+    if wanted.pack is not None:
+        frame, loss = packs.frame(scene, wanted, showing)
+        why = loss or why
+        if frame is None:
+            wanted = msgspec.structs.replace(wanted, content="preparing", pack=None, frame=0)
+    return PastScreen(
+        width=wanted.width,
+        height=wanted.height,
+        ram=draw(wanted, frame),
+        planned_us=instant.logtime_us,
+        time_us=instant.time_us,
+        position=scene.state.position,
+        slug=showing.slug,
+        exact=why is None,
+        why=why,
+    )
+
+
+def doubt(log: apsw.Connection, past: apsw.Connection, instant: Instant) -> Why | None:
+    """Why the panel may have shown something else than the plan at this instant; None when there is no reason to think so."""
+    if instant.skipped:
+        row: Any = log.execute("SELECT type, data FROM events WHERE position = ?", (instant.position + 1,)).fetchone()
+        if row is not None and row[0] == "log.opened":
+            return "no_player" if msgspec.json.decode(row[1])["clean"] else "facts_lost"
+    row = past.execute("SELECT running, boot_id, (SELECT state FROM display_panel) FROM display_player").fetchone()
+    running, boot_id, panel = row
+    # A player that lost its power said nothing; one of an earlier boot is not running any more.
+    same_boot = boot_id is None or boot_id == clock.boot_id(past)
+    return None if running and same_boot and panel == "attached" else "no_player"
+
+
+class Packs:
+    """Frame packs as the log names them: from the disk, else made again in a folder that is gone afterwards. Close it."""
+
+    def __init__(self, data: DataDirectory, remake: Remake | None) -> None:
+        self._data = data
+        self._remake = remake
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._open: dict[str, tuple[FramePack | None, Why | None]] = {}
+
+    def frame(self, scene: Scene, wanted: Picture, showing: plan.Showing) -> tuple[bytes | None, Why | None]:
+        """The frame's pixels, and what was lost of them; no pixels when nothing can be had."""
+        name = wanted.pack or ""
+        if name not in self._open:
+            self._open[name] = self._find(scene, name, showing)
+        pack, loss = self._open[name]
+        try:
+            return (None if pack is None else pack.frame(wanted.frame)), loss
+        except (PackDamaged, IndexError):
+            if pack is not None:
+                pack.close()
+            self._open[name] = self._made_again(scene, name, showing)
+            pack, loss = self._open[name]
+            return (None if pack is None else pack.frame(wanted.frame)), loss
+
+    def _find(self, scene: Scene, name: str, showing: plan.Showing) -> tuple[FramePack | None, Why | None]:
+        try:
+            return FramePack.open(self._data.pack(name)), None
+        except (OSError, PackDamaged):
+            return self._made_again(scene, name, showing)
+
+    def _made_again(self, scene: Scene, name: str, showing: plan.Showing) -> tuple[FramePack | None, Why | None]:
+        blob = None if showing.sha256 is None else self._data.blobs / showing.sha256[:2] / showing.sha256
+        if blob is None or not blob.is_file():
+            return None, "blob_gone"
+        _, packs = scene.files[showing.slug or ""]
+        geometry = next(pack for pack in packs if pack.name == name)
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="pixelog-past-")
+        folder = Path(self._folder.name)
+        made = None if self._remake is None else self._remake(blob, folder, geometry)
+        if made is None:
+            return None, "pack_remade"
+        return FramePack.open(folder / f"{made}.pack"), None if made == name else "pack_remade"
+
+    def close(self) -> None:
+        """Unmap the packs and remove what was made."""
+        for pack, _ in self._open.values():
+            if pack is not None:
+                pack.close()
+        self._open.clear()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def __enter__(self) -> Packs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
