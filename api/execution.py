@@ -136,7 +136,6 @@ class Executor:
             clean = not head.dirty
             # After a power cut readers may have seen relaxed events that are gone: a new epoch tells them.
             epoch = head.epoch if clean else head.epoch + 1
-            self._synchronised = reading.synchronised
             return [LogOpened(reading.boot_id, reading.synchronised, clean, epoch, self._turn(transaction))]
         step_us = (reading.wall_us - transaction.now_us) - (head.time_us - head.logtime_us)
         if abs(step_us) <= WALL_STEP_US and not self._standing_changed(transaction, reading):
@@ -144,10 +143,13 @@ class Executor:
         return [ClockStepped(step_us, reading.synchronised, self._turn(transaction))]
 
     def _standing_changed(self, transaction: Transaction, reading: Reading) -> bool:
+        """Whether the kernel's trust in the wall clock is another than the log knows. Asked of the tables only when it may have changed."""
         if reading.synchronised == self._synchronised:
             return False
-        self._synchronised = reading.synchronised
-        return clock.get(transaction.db).trusted != reading.synchronised
+        known = clock.get(transaction.db).trusted
+        if known == reading.synchronised:
+            self._synchronised = known
+        return known != reading.synchronised
 
     def _turn(self, transaction: Transaction) -> plan.Turn | None:
         """What plays now; hours of the loop count from the clock that was believed so far."""
