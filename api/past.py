@@ -16,9 +16,12 @@ import msgspec
 
 from api.data import DataDirectory
 from eventstore.store import EventStore
+from player.child import prepare_limited
 from player.drawing import draw
 from player.framepack import FramePack, PackDamaged
+from player.media_error import MediaError
 from player.pixels import png
+from player.prepare import Geometry
 from projections import catalogue, clock, picture, plan
 from projections.media import Pack
 from projections.picture import Picture, Scene
@@ -33,6 +36,9 @@ too; a screen of our own stands in its place."""
 Remake = Callable[[Path, Path, Pack], str | None]
 """`remake(media file, folder, pack)`: make a pack of the same geometry as `<name>.pack` in the folder. Returns its name; None when the
 file cannot be shown any more."""
+
+REMAKE_SECONDS_MAX = 120.0
+"""Someone waits for the picture; what takes longer is shown without it."""
 
 AREAS = tuple(catalogue.BY_NAME[name] for name in (*catalogue.PLAN_AREAS, "display"))
 
@@ -56,8 +62,17 @@ class PastScreen(msgspec.Struct, frozen=True):
         return png(self.ram, self.width, self.height)
 
 
-def screen(data: DataDirectory, store: EventStore, instant: Instant, remake: Remake | None = None) -> PastScreen | None:
-    """The screen at `instant`; None when there was nothing yet. Without `remake` a missing pack counts as one that cannot be made again."""
+def make_again(source: Path, folder: Path, pack: Pack) -> str | None:
+    """A `Remake`: prepares in a child with limits, as the worker does."""
+    geometry = msgspec.convert({"width": pack.width, "height": pack.height, "rotation": pack.rotation, "fit": pack.fit}, Geometry)
+    try:
+        return prepare_limited(source, folder, geometry, lambda percent, stage: None, wall_seconds=REMAKE_SECONDS_MAX).pack
+    except MediaError:
+        return None
+
+
+def screen(data: DataDirectory, store: EventStore, instant: Instant, remake: Remake = make_again) -> PastScreen | None:
+    """The screen at `instant`; None when there was nothing yet. May take as long as `remake` does."""
     if instant.position == 0:
         return None
     with store.reading() as log, Past(log, instant.position, AREAS) as past, Packs(data, remake) as packs:
@@ -103,7 +118,7 @@ def doubt(log: apsw.Connection, past: apsw.Connection, instant: Instant) -> Why 
 class Packs:
     """Frame packs as the log names them: from the disk, else made again in a folder that is gone afterwards. Close it."""
 
-    def __init__(self, data: DataDirectory, remake: Remake | None) -> None:
+    def __init__(self, data: DataDirectory, remake: Remake) -> None:
         self._data = data
         self._remake = remake
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -139,7 +154,7 @@ class Packs:
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="pixelog-past-")
         folder = Path(self._folder.name)
-        made = None if self._remake is None else self._remake(blob, folder, geometry)
+        made = self._remake(blob, folder, geometry)
         if made is None:
             return None, "pack_remade"
         return FramePack.open(folder / f"{made}.pack"), None if made == name else "pack_remade"

@@ -1,0 +1,35 @@
+"""Digests of the projections: what two foldings of the same log must agree on, to the byte."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import apsw
+
+from projections import folding
+from projections.area import Area
+from projections.catalogue import AREAS
+
+
+def of_area(db: apsw.Connection, area: Area) -> str:
+    """SHA-256 over an area's tables: each row as JSON, the table's name before it, in the order of tables and keys."""
+    return folding.digest(_named(db, area))
+
+
+def _named(db: apsw.Connection, area: Area) -> Iterable[Sequence[Any]]:
+    for table in area.tables:
+        for row in folding.table_rows(db, table):
+            yield (table.name, *row)
+
+
+def of_areas(db: apsw.Connection, areas: Iterable[Area] = AREAS) -> dict[str, str]:
+    """The digest of each area."""
+    return {area.name: of_area(db, area) for area in areas}
+
+
+def overall(digests: Mapping[str, str]) -> str:
+    """One SHA-256 over the areas' digests, by name."""
+    text = "".join(f"{name}={digests[name]}\n" for name in sorted(digests))
+    return hashlib.sha256(text.encode()).hexdigest()
