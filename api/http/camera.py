@@ -1,0 +1,98 @@
+"""Pictures of the panel as files: PNG and JPEG of what the player published last, each made once however many want it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from player.pixels import png, unpack_rgb565
+
+VIEWERS_MAX = 8
+"""Moving pictures sent at once: each costs a copy of every frame."""
+
+JPEG_QUALITY = 85
+"""Fine enough to judge a small panel by."""
+
+
+class Picture(Protocol):
+    """A picture of the panel: RGB565, the high byte first, row by row. `planned_us` is logtime."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def planned_us(self) -> int: ...
+    @property
+    def position(self) -> int: ...
+    @property
+    def sequence(self) -> int: ...
+    @property
+    def ram(self) -> bytes: ...
+
+
+class Screen(Protocol):
+    """Where the player publishes what the panel shows; used on the event loop only. None: no live player."""
+
+    def read(self) -> Picture | None: ...
+    def facts(self) -> bytes | None: ...
+    def live_sequence(self) -> int | None: ...
+
+
+class Shot(msgspec.Struct, frozen=True):
+    """A picture as a file, with the instant (logtime µs) and the position in the log that it was drawn from."""
+
+    sequence: int
+    planned_us: int
+    position: int
+    file: bytes
+
+
+class Camera:
+    """Lives on the event loop; encoding happens on a thread."""
+
+    def __init__(self, screen: Screen | None) -> None:
+        self._screen = screen
+        self._png: Shot | None = None
+        self._jpeg: Shot | None = None
+        self._making = asyncio.Lock()
+        self.viewers = 0
+
+    def facts(self) -> bytes | None:
+        """What the live player says of itself as JSON; None: there is none."""
+        return None if self._screen is None else self._screen.facts()
+
+    def sequence(self) -> int | None:
+        """The number of the newest picture; None: no live player."""
+        return None if self._screen is None else self._screen.live_sequence()
+
+    async def png(self) -> Shot | None:
+        """The newest picture, exact. None: no live player."""
+        async with self._making:
+            self._png = await self._shot(self._png, lambda picture: png(picture.ram, picture.width, picture.height))
+            return self._png
+
+    async def jpeg(self) -> Shot | None:
+        """The newest picture, small. None: no live player."""
+        async with self._making:
+            self._jpeg = await self._shot(self._jpeg, _jpeg)
+            return self._jpeg
+
+    async def _shot(self, last: Shot | None, encode: Callable[[Picture], bytes]) -> Shot | None:
+        if last is not None and self.sequence() == last.sequence:
+            return last
+        picture = None if self._screen is None else self._screen.read()
+        if picture is None:
+            return None
+        file = await asyncio.to_thread(encode, picture)
+        return Shot(picture.sequence, picture.planned_us, picture.position, file)
+
+
+def _jpeg(picture: Picture) -> bytes:
+    file = io.BytesIO()
+    unpack_rgb565(picture.ram, picture.width, picture.height).save(file, "JPEG", quality=JPEG_QUALITY)
+    return file.getvalue()

@@ -1,0 +1,184 @@
+"""Server-sent events: one follower of the log, from where it stands, without end (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+
+The log is the buffer and the cursor is one number, so nothing is skipped or repeated however slow the reader is: `send` waits for it, and meanwhile
+the log grows. Near the end a reader is fed from the shared tail, behind it from pages of the log. A filter is always SQLite's, over the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from api import overview
+from api.http.door import Door, Snapshot
+from api.http.tail import PAGE_EVENTS, block
+from eventstore.reading import EVERYTHING, Filter, read_page
+
+CHUNK_BYTES = 256 * 1024
+"""Bytes handed to the connection at once: what a reader that has stopped reading costs in memory."""
+
+NEAR_EVENTS = 500
+"""A filtered reader at most this far behind is answered on the event loop; further behind, on a thread."""
+
+COMMENT_SECONDS = 15.0
+"""A sign of life for proxies and readers when there are no events."""
+
+CHECKPOINT_SECONDS = 1.0
+"""At most this often a reader is told how far its filter has looked without a match."""
+
+RETRY_MILLISECONDS = 2_000
+"""How long a browser is to wait before it connects again."""
+
+COMMENT = b": nothing new\n\n"
+
+
+class Reset(msgspec.Struct, frozen=True, rename="camel"):
+    """The reader's place is not in this log: it starts again from this state, which is that of `position`."""
+
+    reason: str
+    log_id: str
+    epoch: int
+    position: int
+    state: overview.Dashboard
+
+
+class Checkpoint(msgspec.Struct, frozen=True, rename="camel"):
+    """Everything up to `position` was looked at."""
+
+    log_id: str
+    epoch: int
+    position: int
+
+
+def reset_block(snapshot: Snapshot, reason: str) -> bytes:
+    """The named event that sends a reader to the present state."""
+    head = snapshot.head
+    state = overview.dashboard(snapshot.db, snapshot.log_id, snapshot.now_us)
+    return _named("reset", head.position, Reset(reason, snapshot.log_id, head.epoch, head.position, state))
+
+
+def _named(name: str, position: int, data: object) -> bytes:
+    return b"event: %b\nid: %d\ndata: %b\n\n" % (name.encode(), position, msgspec.json.encode(data))
+
+
+class EventStream:
+    """The endless answer to one reader."""
+
+    status_code = 200
+
+    def __init__(self, door: Door, after: int, filter: Filter, epoch: int, greeting: bytes = b"") -> None:
+        """Events after `after`; before them the `greeting`, a reset."""
+        self._door = door
+        self._cursor = after
+        self._told = after  # what the reader knows of the cursor
+        self._filter = filter
+        self._epoch = epoch
+        self._greeting = greeting
+        self._woken = asyncio.Event()
+        self._left = False
+        self._sent_at = self._checkpoint_at = 0.0
+        self.raw_headers = [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-store"),
+            (b"x-accel-buffering", b"no"),
+            (b"pixelog-position", b"%d" % after),
+        ]
+
+    def announce(self) -> None:
+        """Tell the reader at once where it stands: it named no place of its own to come back to."""
+        self._greeting = self._checkpoint()
+
+    def wake(self) -> None:
+        """Look again."""
+        self._woken.set()
+
+    def due(self, now_seconds: float) -> bool:
+        """Whether there is something to say without an event."""
+        behind = self._cursor > self._told and now_seconds - self._checkpoint_at >= CHECKPOINT_SECONDS
+        return behind or now_seconds - self._sent_at >= COMMENT_SECONDS
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        loop = asyncio.get_running_loop()
+        tail = self._door.tail
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send(_body(b"retry: %d\n" % RETRY_MILLISECONDS + self._greeting))
+        self._sent_at = loop.time()
+        listener = asyncio.create_task(self._until_disconnect(receive))
+        tail.join(self)
+        try:
+            while not self._left and not self._door.stopping.is_set():
+                self._woken.clear()
+                piece = await self._next() or self._word(loop.time())
+                if piece:
+                    await send(_body(piece))
+                    self._sent_at = loop.time()
+                elif self._cursor >= tail.position:
+                    await self._woken.wait()
+        finally:
+            tail.leave(self)
+            listener.cancel()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _until_disconnect(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._left = True
+        self.wake()
+
+    async def _next(self) -> bytes:
+        """The next events as bytes, moving the cursor; nothing when there are none."""
+        tail = self._door.tail
+        if self._cursor >= tail.position:
+            return b""
+        piece = self._from_tail()
+        if piece is not None:
+            return piece
+        if self._filter != EVERYTHING and tail.position - self._cursor <= NEAR_EVENTS:
+            with self._door.snapshot() as snapshot:
+                page = self._page(snapshot)
+        else:
+            page = await self._door.read(self._page)
+        piece, told, self._cursor = page
+        if piece:
+            self._told = told
+        return piece
+
+    def _from_tail(self) -> bytes | None:
+        """The next events from the shared tail; None when they are not there, or have to be filtered."""
+        found = self._door.tail.after(self._cursor, CHUNK_BYTES) if self._filter == EVERYTHING else None
+        if found is None:
+            return None
+        piece, self._cursor = found
+        self._told = self._cursor
+        return piece
+
+    def _page(self, snapshot: Snapshot) -> tuple[bytes, int, int]:
+        """A page of the log as bytes, about CHUNK_BYTES at most; the position of its last event, and that up to which it was looked at."""
+        page = read_page(snapshot.db, self._cursor, PAGE_EVENTS, self._filter)
+        pieces: list[bytes] = []
+        size = told = 0
+        for event in page.events:
+            pieces.append(block(event, snapshot.log_id))
+            told = event.position
+            size += len(pieces[-1])
+            if size > CHUNK_BYTES:
+                return b"".join(pieces), told, told
+        return b"".join(pieces), told, page.scanned_to
+
+    def _word(self, now_seconds: float) -> bytes:
+        """What there is to say without an event: a checkpoint, a comment, or nothing yet."""
+        if self._cursor > self._told and now_seconds - self._checkpoint_at >= CHECKPOINT_SECONDS:
+            self._told, self._checkpoint_at = self._cursor, now_seconds
+            return self._checkpoint()
+        return COMMENT if now_seconds - self._sent_at >= COMMENT_SECONDS else b""
+
+    def _checkpoint(self) -> bytes:
+        place = Checkpoint(self._door.service.store.log_id, self._epoch, self._cursor)
+        return _named("checkpoint", self._cursor, place)
+
+
+def _body(piece: bytes) -> dict[str, object]:
+    return {"type": "http.response.body", "body": piece, "more_body": True}
