@@ -7,7 +7,7 @@ the picture is what was seen. What can no longer be had is made again where that
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +39,9 @@ file cannot be shown any more."""
 
 REMAKE_SECONDS_MAX = 120.0
 """Someone waits for the picture; what takes longer is shown without it."""
+
+FILM_FRAMES_MAX = 600
+"""Frames of one film: 20 s at 30 a second. They are held in memory until they are encoded, 150 kB each on a common panel."""
 
 AREAS = tuple(catalogue.BY_NAME[name] for name in (*catalogue.PLAN_AREAS, "display"))
 
@@ -78,6 +81,61 @@ def screen(data: DataDirectory, store: EventStore, instant: Instant, remake: Rem
     with store.reading() as log, Past(log, instant.position, AREAS) as past, Packs(data, remake) as packs:
         scene = picture.scene(past.db, instant.logtime_us)
         return _draw(scene, instant, doubt(log, past.db, instant), packs)
+
+
+class TooLong(ValueError):
+    """A film has more frames than can be held at once."""
+
+
+def film(
+    data: DataDirectory, store: EventStore, start: Instant, end: Instant, remake: Remake = make_again
+) -> list[tuple[PastScreen, int]]:
+    """What the panel showed from `start` until `end`: each screen with how long it stood, in µs. Empty when nothing was there yet.
+
+    Raises TooLong beyond FILM_FRAMES_MAX screens.
+    """
+    shown: list[tuple[PastScreen, int]] = []
+    with store.reading() as log, Past(log, start.position, AREAS) as past, Packs(data, remake) as packs:
+        stretches = _stretches(log, start, end)
+        for instant, until_us in stretches:
+            past.forward(instant.position)
+            if instant.position == 0:
+                continue
+            at_us = instant.logtime_us
+            while at_us < until_us:
+                now = msgspec.structs.replace(instant, logtime_us=at_us, time_us=instant.time_us + at_us - instant.logtime_us)
+                scene = picture.scene(past.db, at_us)
+                screen = _draw(scene, now, doubt(log, past.db, now), packs)
+                change_us = plan.at(scene.state, at_us).next_change_us
+                next_us = until_us if change_us is None else min(max(change_us, at_us + 1), until_us)
+                _append(shown, screen, next_us - at_us)
+                at_us = next_us
+    return shown
+
+
+def _stretches(log: apsw.Connection, start: Instant, end: Instant) -> Iterator[tuple[Instant, int]]:
+    """From `start` to `end`, each event's stretch: its instant, and the logtime at which it ends."""
+    rows: Any = log.execute(
+        "SELECT position, logtime, time FROM events WHERE position > ? AND position <= ? ORDER BY position",
+        (start.position, end.position),
+    )
+    current = start
+    for position, logtime_us, time_us in rows:
+        yield current, logtime_us
+        current = Instant(position, logtime_us, time_us)
+    yield current, max(end.logtime_us, current.logtime_us + 1)
+
+
+def _append(shown: list[tuple[PastScreen, int]], screen: PastScreen, lasts_us: int) -> None:
+    """Add a screen, or let the one before stand longer when it looks the same."""
+    if shown:
+        before, before_us = shown[-1]
+        if (before.ram, before.width, before.exact) == (screen.ram, screen.width, screen.exact):
+            shown[-1] = (before, before_us + lasts_us)
+            return
+    if len(shown) == FILM_FRAMES_MAX:
+        raise TooLong(f"more than {FILM_FRAMES_MAX} frames; ask for a shorter stretch")
+    shown.append((screen, lasts_us))
 
 
 def _draw(scene: Scene, instant: Instant, doubt: Why | None, packs: Packs) -> PastScreen:

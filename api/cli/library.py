@@ -1,0 +1,173 @@
+"""Commands about the library: add, ls, show, rm, restore. They work with or without a running service."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from api.cli.command import Call, Command, Usage
+from api.data import DataDirectory
+from api.reading import open_for_reading
+from api.service import StateService
+from projections import media
+from projections.media import Media
+
+PAGE_ITEMS = 500
+"""Items read at once when the whole library is listed."""
+
+
+def writing(call: Call) -> StateService:
+    """The data directory, opened for commands."""
+    return StateService(call.data, actor="cli")
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE", type=Path)
+    parser.add_argument("--loop", action="store_true", help="put them at the end of the loop, too")
+    parser.add_argument("--activate", action="store_true", help="show it now (of several files the last)")
+
+
+def _add(call: Call) -> int:
+    for file in call.options.files:
+        _check_file(file)
+    items: list[Media] = []
+    with writing(call) as service:
+        for place, file in enumerate(call.options.files, 1):
+            is_last = place == len(call.options.files)
+            item = service.add_media(file, add_to_loop=call.options.loop, make_active=call.options.activate and is_last)
+            items.append(item)
+            call.out.line(f"{item.slug}  {item.status}")
+    if call.out.json:
+        call.out.document({"items": items})
+    return 0
+
+
+def _check_file(file: Path) -> None:
+    """Refuse before the first one is added, so that nothing is done by halves."""
+    if file.is_dir():
+        raise Usage(f"{file} is a folder; name the files in it, such as {file}/*")
+    try:
+        with open(file, "rb"):
+            pass
+    except OSError as error:
+        raise Usage(f"{file} cannot be read: {error.strerror}; nothing was added") from error
+
+
+def _ls_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("words", nargs="*", metavar="WORD", help="only items whose slug, name or tags contain every word")
+    parser.add_argument("--status", choices=("pending", "processing", "ready", "failed"))
+    parser.add_argument("--kind", choices=("image", "animation", "video"))
+    parser.add_argument("--tag")
+
+
+def _ls(call: Call) -> int:
+    with open_for_reading(DataDirectory(call.data)) as store, store.snapshot() as db:
+        items = list(_all(db, call))
+    if call.out.json:
+        call.out.document({"items": items, "next": None, "total": len(items)})
+        return 0
+    if not items:
+        call.out.line("nothing there; pixelog add FILE takes something in")
+        return 0
+    call.out.table(
+        ("SLUG", "KIND", "STATUS", "SIZE", "PIXELS", "LENGTH", "ADDED"),
+        (
+            (item.slug, item.kind, item.status, size(item.size), _pixels(item), _length(item), item.uploaded_at[:19])
+            for item in items
+        ),
+    )
+    return 0
+
+
+def _all(db: Any, call: Call) -> Iterator[Media]:
+    options = call.options
+    cursor = None
+    while True:
+        items, cursor, _ = media.listing(
+            db,
+            limit=PAGE_ITEMS,
+            cursor=cursor,
+            q=" ".join(options.words) or None,
+            status=options.status,
+            kind=options.kind,
+            tag=options.tag,
+        )
+        yield from items
+        if cursor is None:
+            return
+
+
+def slug_argument(parser: ArgumentParser) -> None:
+    """One slug."""
+    parser.add_argument("slug", metavar="SLUG")
+
+
+def _show(call: Call) -> int:
+    with open_for_reading(DataDirectory(call.data)) as store, store.reading() as db:
+        item = media.get(db, call.options.slug)
+    if item is None:
+        raise Usage(f"there is no item {call.options.slug!r}; pixelog ls lists them")
+    if call.out.json:
+        call.out.document(item)
+        return 0
+    call.out.strong(item.slug)
+    call.out.fields(
+        (
+            ("file", item.filename),
+            ("kind", f"{item.kind}, {item.type}, {size(item.size)}"),
+            ("status", item.status),
+            ("error", item.error),
+            ("pixels", _pixels(item)),
+            ("length", _length(item)),
+            ("frames", item.frame_count),
+            ("tags", ", ".join(item.tags)),
+            ("added", item.uploaded_at),
+            ("sha256", item.sha256),
+        )
+    )
+    return 0
+
+
+def _rm(call: Call) -> int:
+    with writing(call) as service:
+        service.remove_media(call.options.slug)
+    if call.out.json:
+        call.out.document({"slug": call.options.slug, "removed": True})
+    call.out.line(f"{call.options.slug} is gone; pixelog restore {call.options.slug} brings it back")
+    return 0
+
+
+def _restore(call: Call) -> int:
+    with writing(call) as service:
+        item = service.restore_media(call.options.slug)
+    if call.out.json:
+        call.out.document(item)
+    call.out.line(f"{item.slug} is back")
+    return 0
+
+
+def size(size_bytes: int) -> str:
+    """A size for people."""
+    amount, unit = float(size_bytes), "B"
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000 or unit == "GB":
+            break
+        amount /= 1000
+    return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+def _pixels(item: Media) -> str | None:
+    return None if item.width is None else f"{item.width}x{item.height}"
+
+
+def _length(item: Media) -> str | None:
+    return None if item.duration is None else f"{item.duration:g} s"
+
+
+ADD = Command(_add, _add_arguments)
+LS = Command(_ls, _ls_arguments)
+SHOW = Command(_show, slug_argument)
+RM = Command(_rm, slug_argument)
+RESTORE = Command(_restore, slug_argument)
