@@ -21,9 +21,10 @@ REPORT_SECONDS = 0.5
 
 
 class Task(msgspec.Struct, frozen=True):
-    """A claimed job: which item, where its file is, for which panel."""
+    """A claimed job: which attempt at it, which item, where its file is, for which panel."""
 
     job_id: str
+    attempt: int
     slug: str
     sha256: str
     source: Path

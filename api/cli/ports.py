@@ -118,7 +118,7 @@ class PrepareDesk:
         if job is None:
             return None
         slug, sha256 = str((job.input or {}).get("slug", "")), str((job.input or {}).get("sha256", ""))
-        return Task(job.id, slug, sha256, service.blobs.path(sha256), self._geometry())
+        return Task(job.id, job.attempt, slug, sha256, service.blobs.path(sha256), self._geometry())
 
     def _geometry(self) -> Geometry:
         with self._service.store.snapshot() as db:
@@ -154,7 +154,8 @@ class PrepareDesk:
     def progress(self, task: Task, percent: int, stage: str) -> bool:
         """Report; False when the job was cancelled or taken away."""
         try:
-            self._service.executor.execute(UpdateJob(id=task.job_id, progress=percent, stage=stage), origin=self._origin)
+            report = UpdateJob(id=task.job_id, progress=percent, stage=stage, worker=self._name, attempt=task.attempt)
+            self._service.executor.execute(report, origin=self._origin)
         except Rejected:
             return False
         job = self._service.get_job(task.job_id)
