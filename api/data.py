@@ -72,6 +72,10 @@ class DataDirectory:
         """The folder in shared memory that goes with this directory; see `eventstore.head.runtime_folder`."""
         return runtime_folder(self.root)
 
+    def screen(self) -> Path:
+        """The file in shared memory in which the player publishes what the panel shows."""
+        return self.runtime() / "screen"
+
     def pack(self, name: str) -> Path:
         """Where the frame pack of this name is, or would be."""
         return self.packs / f"{name}.pack"

@@ -29,6 +29,10 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, Entry] = {
+    "up": Entry("api.cli.running:UP", "service, player and worker together, supervised", "up --demo"),
+    "serve": Entry("api.cli.running:SERVE", "the service alone", "serve --port 8420"),
+    "player": Entry("api.cli.running:PLAYER", "the player alone", "player --display sim:ili9341"),
+    "worker": Entry("api.cli.running:WORKER", "the worker alone", "worker"),
     "add": Entry("api.cli.library:ADD", "take files into the library", "add cat.gif --loop"),
     "ls": Entry("api.cli.library:LS", "list the library", "ls"),
     "show": Entry("api.cli.library:SHOW", "show one item", "show cat"),

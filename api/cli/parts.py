@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from player.panels.bus import Wiring
 from player.panels.open import open_panel
 from player.panels.panel import Panel
 from player.run import Player, Ports
-from player.screen import screen_path
+from player.screen import ScreenReader
 from player.worker import Worker
 from projections.display import PlayerStarted
 
@@ -64,16 +63,19 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(data: Path, listener: socket.socket) -> int:
+def serve(data: Path, listener: socket.socket, upload_bytes_max: int) -> int:
     """The service: HTTP over the data directory, until SIGTERM or SIGINT."""
-    from api.http import server
+    from api.http.app import create_app
+    from api.http.door import Limits
+    from api.http.server import Server
 
     with StateService(data, actor="http") as service:
         lock = ServiceLock(service.data.lock)
         try:
-            app = server.create(service, screen_path(service.data.root))
-            _follow_parent(app.stop)
-            app.run(listener)
+            app = create_app(service, screen=ScreenReader(service.data.screen()), limits=Limits(upload_bytes_max))
+            server = Server(app)
+            _follow_parent(server.stop)
+            server.run([listener])
         finally:
             lock.release()
     return 0
@@ -106,7 +108,7 @@ def play(
             unreported=UNREPORTED,
             missing=desk.missing,
             packs=service.data.packs,
-            screen=screen_path(service.data.root),
+            screen=service.data.screen(),
             address=address,
             started=PlayerStarted(os.getpid(), service.store.clock.read().boot_id),
         )
@@ -128,8 +130,3 @@ def work(data: Path) -> int:
         _follow_parent(worker.stop)
         worker.run()
     return 0
-
-
-def complain(text: str) -> None:
-    """One line for a person, on standard error."""
-    print(f"pixelog: {text}", file=sys.stderr, flush=True)

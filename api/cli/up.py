@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
 from api.cli.parts import PARENT_VARIABLE
@@ -35,14 +35,21 @@ FATAL_EXITS = (2, 3)
 class Part:
     """One supervised child."""
 
-    def __init__(self, name: str, arguments: Sequence[str], pass_fds: Sequence[int], parent_fd: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        pass_fds: Sequence[int],
+        parent_fd: int,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         self.process: subprocess.Popen[bytes] | None = None
         self.pidfd = -1
         self.due = 0.0
         self._arguments = [sys.executable, "-m", "pixelog", *arguments]
         self._pass_fds = (*pass_fds, parent_fd)
-        self._environment = os.environ | {PARENT_VARIABLE: str(parent_fd)}
+        self._environment = os.environ | {PARENT_VARIABLE: str(parent_fd)} | dict(environment or {})
         self._failures = 0
         self._started = 0.0
 
