@@ -20,6 +20,7 @@ from api.http import (
     events,
     health,
     heartbeats,
+    history,
     jobs,
     loop,
     media,
@@ -31,12 +32,13 @@ from api.http import (
     screen,
     settings,
 )
-from api.http.door import Door, Limits, Screen
+from api.http.door import Door, Limits
 from api.http.files import FileAnswer
 from api.http.problems import Problem
 from api.http.requests import Call, Gone
 from api.http.routing import Route, Router
 from api.service import StateService
+from player.screen import ScreenReader
 
 BASE = "/api/v1"
 
@@ -52,14 +54,15 @@ AREAS: tuple[Any, ...] = (
     jobs,
     settings,
     events,
+    history,
     plays,
 )
 """Modules whose routes lie under BASE."""
 
 
-def create_app(service: StateService, *, screen: Screen | None = None, limits: Limits | None = None) -> App:
-    """The application over an open service. `screen` is where the player publishes its pictures (None: there is none). The caller closes the
-    service after the application has ended."""
+def create_app(service: StateService, *, screen: ScreenReader | None = None, limits: Limits | None = None) -> App:
+    """The application over an open service. `screen` reads what the player publishes (None: there is no player). The caller closes
+    service and screen after the application has ended."""
     return App(Door(service, screen, limits or Limits()))
 
 

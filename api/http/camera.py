@@ -5,42 +5,17 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Callable
-from typing import Protocol
 
 import msgspec
 
 from player.pixels import png, unpack_rgb565
+from player.screen import Screen, ScreenReader
 
 VIEWERS_MAX = 8
 """Moving pictures sent at once: each costs a copy of every frame."""
 
 JPEG_QUALITY = 85
 """Fine enough to judge a small panel by."""
-
-
-class Picture(Protocol):
-    """A picture of the panel: RGB565, the high byte first, row by row. `planned_us` is logtime."""
-
-    @property
-    def width(self) -> int: ...
-    @property
-    def height(self) -> int: ...
-    @property
-    def planned_us(self) -> int: ...
-    @property
-    def position(self) -> int: ...
-    @property
-    def sequence(self) -> int: ...
-    @property
-    def ram(self) -> bytes: ...
-
-
-class Screen(Protocol):
-    """Where the player publishes what the panel shows; used on the event loop only. None: no live player."""
-
-    def read(self) -> Picture | None: ...
-    def facts(self) -> bytes | None: ...
-    def live_sequence(self) -> int | None: ...
 
 
 class Shot(msgspec.Struct, frozen=True):
@@ -55,7 +30,8 @@ class Shot(msgspec.Struct, frozen=True):
 class Camera:
     """Lives on the event loop; encoding happens on a thread."""
 
-    def __init__(self, screen: Screen | None) -> None:
+    def __init__(self, screen: ScreenReader | None) -> None:
+        """`screen` reads what the player publishes; None: there is no player. The caller closes it."""
         self._screen = screen
         self._png: Shot | None = None
         self._jpeg: Shot | None = None
@@ -82,7 +58,7 @@ class Camera:
             self._jpeg = await self._shot(self._jpeg, _jpeg)
             return self._jpeg
 
-    async def _shot(self, last: Shot | None, encode: Callable[[Picture], bytes]) -> Shot | None:
+    async def _shot(self, last: Shot | None, encode: Callable[[Screen], bytes]) -> Shot | None:
         if last is not None and self.sequence() == last.sequence:
             return last
         picture = None if self._screen is None else self._screen.read()
@@ -92,7 +68,7 @@ class Camera:
         return Shot(picture.sequence, picture.planned_us, picture.position, file)
 
 
-def _jpeg(picture: Picture) -> bytes:
+def _jpeg(picture: Screen) -> bytes:
     file = io.BytesIO()
     unpack_rgb565(picture.ram, picture.width, picture.height).save(file, "JPEG", quality=JPEG_QUALITY)
     return file.getvalue()

@@ -17,13 +17,14 @@ import apsw
 import msgspec
 
 from api.execution import Outcome, Repeat, Respond, Stored
-from api.http.camera import Camera, Screen
+from api.http.camera import Camera
 from api.http.problems import Problem
 from api.http.tail import Tail
 from api.service import StateService
 from eventstore.clock import logtime_at
 from eventstore.reading import read_head
 from eventstore.record import Head, Origin
+from player.screen import ScreenReader
 
 T = TypeVar("T")
 
@@ -60,10 +61,12 @@ class Snapshot(msgspec.Struct, frozen=True):
 class Door:
     """Opened and closed by the application's lifespan, on the event loop."""
 
-    def __init__(self, service: StateService, screen: Screen | None, limits: Limits) -> None:
+    def __init__(self, service: StateService, screen: ScreenReader | None, limits: Limits) -> None:
         self.service = service
         self.camera = Camera(screen)
         self.limits = limits
+        self.looking_back = asyncio.Semaphore(1)
+        """Held while a screen of the past is computed: each may decode a film, and one at a time is enough for a small machine."""
         self.stage: Stage = "starting"
         self.stopping = asyncio.Event()
         self._commands = 0

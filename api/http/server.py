@@ -26,8 +26,24 @@ BACKLOG = 2_048
 """Connections that may wait to be taken up."""
 
 
-class Server(uvicorn.Server):
+class Server:
     """One run of the application. `stop` ends it from any thread."""
+
+    def __init__(self, app: App) -> None:
+        self._runner = _Runner(app)
+
+    def run(self, listeners: list[socket.socket]) -> None:
+        """Serve on these listening sockets until SIGTERM or SIGINT (on the main thread) or `stop`; returns after the last answer. Closes the
+        sockets."""
+        self._runner.run(listeners)
+
+    def stop(self) -> None:
+        """End: no new connections, endless answers end, requests under way are answered."""
+        self._runner.stop()
+
+
+class _Runner(uvicorn.Server):
+    """uvicorn, told what an orderly end means here."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -50,7 +66,7 @@ class Server(uvicorn.Server):
         )
 
     def stop(self) -> None:
-        """End: no new connections, endless answers end, requests under way are answered."""
+        """See `Server.stop`."""
         self.should_exit = True
         if self._running is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended already
@@ -76,8 +92,3 @@ class Server(uvicorn.Server):
         finally:
             for one in signals:
                 loop.remove_signal_handler(one)
-
-
-def run(app: App, sockets: list[socket.socket]) -> None:
-    """Serve on these listening sockets until SIGTERM or SIGINT; returns after the last answer. The sockets are closed."""
-    Server(app).run(sockets)
