@@ -66,7 +66,8 @@ def state(db: apsw.Connection, position: int, areas: Iterable[Area] = AREAS) -> 
 def plain(area: Area, db: apsw.Connection) -> dict[str, Any]:
     """The resources of an area as plain values in key order, for JSON and for comparing."""
     resources = area.resources(db)
-    return {key: msgspec.to_builtins(resources[key]) for key in sorted(resources)}
+    # Through JSON, so that a tuple and a list of the same are the same.
+    return msgspec.json.decode(msgspec.json.encode({key: resources[key] for key in sorted(resources)}))
 
 
 class Answer(msgspec.Struct, frozen=True):
