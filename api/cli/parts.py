@@ -72,10 +72,11 @@ def serve(data: Path, listener: socket.socket, upload_bytes_max: int) -> int:
     with StateService(data, actor="http") as service:
         lock = ServiceLock(service.data.lock)
         try:
-            app = create_app(service, screen=ScreenReader(service.data.screen()), limits=Limits(upload_bytes_max))
-            server = Server(app)
+            screen = ScreenReader(service.data.screen())
+            server = Server(create_app(service, screen=screen, limits=Limits(upload_bytes_max)))
             _follow_parent(server.stop)
             server.run([listener])
+            screen.close()
         finally:
             lock.release()
     return 0
