@@ -33,6 +33,7 @@ COMMANDS: dict[str, Entry] = {
     "serve": Entry("api.cli.running:SERVE", "the service alone", "serve --port 8420"),
     "player": Entry("api.cli.running:PLAYER", "the player alone", "player --display sim:ili9341"),
     "worker": Entry("api.cli.running:WORKER", "the worker alone", "worker"),
+    "demo": Entry("api.cli.running:DEMO", "fill an empty library with media that pixelog draws itself", "demo"),
     "add": Entry("api.cli.library:ADD", "take files into the library", "add cat.gif --loop"),
     "ls": Entry("api.cli.library:LS", "list the library", "ls"),
     "show": Entry("api.cli.library:SHOW", "show one item", "show cat"),

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import shutil
 import socket
+import subprocess
 import sys
+import time
+import urllib.request
 from argparse import ArgumentParser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +23,9 @@ from api.data import DataDirectory
 
 LISTENER_VARIABLE = "PIXELOG_LISTENER_FD"
 """Environment variable that names the listening socket inherited from `pixelog up`."""
+
+ANNOUNCE_WAIT_SECONDS = 3.0
+"""How long the announcement waits for the panel: it is attached well within, or it is lost, which the announcement then says."""
 
 
 def _network_arguments(parser: ArgumentParser) -> None:
@@ -142,8 +151,10 @@ def _up(call: Call) -> int:
     local = address_of("127.0.0.1" if settings.host == "0.0.0.0" else "::1" if settings.host == "::" else settings.host, port)
 
     def ready() -> None:
-        items = _fill(data.root) if call.options.demo else None
-        _announce(call, page, data.root, items)
+        if call.options.demo:
+            # In a process of its own: drawing takes memory that this one would keep for as long as it lives.
+            subprocess.run([sys.executable, "-m", "pixelog", "demo", "--json", *common], stdout=subprocess.DEVNULL, check=False)
+        _announce(call, page, local, data.root)
 
     try:
         return Supervisor(parts, lambda: answers(f"{local}/readyz"), ready).run()
@@ -153,43 +164,56 @@ def _up(call: Call) -> int:
         listener.close()
 
 
-def _fill(root: Path) -> int:
-    """Fill a library that never held anything with media of our own; returns how many items there are."""
+def _announce(call: Call, page: str, local: str, root: Path) -> None:
+    """Say where the page is, and what to try."""
+    board = _ask(f"{local}/api/v1/dashboard?limit=200")
+    display = _ask_until(f"{local}/api/v1/player", lambda answer: answer["display"]["state"] == "attached")["display"]
+    names = [item["slug"] for item in board["media"]["items"]]
+    total = board["media"]["total"]
+    if call.out.json:
+        call.out.document({"page": page, "data": str(root), "display": display["driver"], "items": total})
+        return
+    size = f" {display['width']}×{display['height']}" if display.get("width") else ""
+    kind = "demo items" if call.options.demo else "item" if total == 1 else "items"
+    program = _program()
+    data = (
+        "" if root == (Path.cwd() / "pixelog-data") and "PIXELOG_DATA" not in os.environ else f" --data {shlex.quote(str(root))}"
+    )
+    call.out.line(f"page   {page}     panel {display.get('driver') or 'none'}{size}, {total} {kind}")
+    if names:
+        call.out.line(f"try    {program} activate {'clock' if 'clock' in names else shlex.quote(names[0])}{data}")
+        call.out.line(f"       {program} replay screen --at -10s -o then.png{data}")
+    call.out.flush()
+
+
+def _ask(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return json.load(answer)
+
+
+def _ask_until(url: str, good: Callable[[Any], bool]) -> Any:
+    """The answer once it is good, or the last one after ANNOUNCE_WAIT_SECONDS."""
+    deadline = time.monotonic() + ANNOUNCE_WAIT_SECONDS
+    while not good(answer := _ask(url)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return answer
+
+
+def _demo(call: Call) -> int:
+    """Fill a library that never held anything with media of our own."""
     from api.service import StateService
     from player.demo import DEMO
 
-    with StateService(root, actor="demo") as service:
+    with StateService(call.data, actor="demo") as service:
         with service.store.reading() as db:
             untouched = not db.execute("SELECT count(*) FROM media_items").get
-        if untouched:
-            for filename, make in DEMO:
-                service.add_media(make(), filename=filename, add_to_loop=True)
-        with service.store.reading() as db:
-            return db.execute("SELECT total FROM media_count").get
-
-
-def _announce(call: Call, page: str, root: Path, items: int | None) -> None:
-    from api.service import StateService
-
-    with StateService(root, actor="cli") as service, service.store.reading() as db:
-        from projections import display, media
-
-        panel: Any = display.panel(db)
-        total = items if items is not None else db.execute("SELECT total FROM media_count").get
-        first = next(iter(media.listing(db, limit=50)[0]), None)
-        names = {item.slug for item in media.listing(db, limit=50)[0]}
+        for filename, make in DEMO if untouched else ():
+            service.add_media(make(), filename=filename, add_to_loop=True)
+    added = len(DEMO) if untouched else 0
     if call.out.json:
-        call.out.document({"page": page, "data": str(root), "display": panel.driver, "items": total})
-        return
-    size = "" if panel.width is None else f" {panel.width}×{panel.height}"
-    kind = "demo items" if call.options.demo else "items"
-    program = _program()
-    data = "" if root == (Path.cwd() / "pixelog-data") and "PIXELOG_DATA" not in os.environ else f" --data {root}"
-    call.out.line(f"page   {page}     panel {panel.driver or 'none'}{size}, {total} {kind}")
-    if first is not None:
-        call.out.line(f"try    {program} activate {'clock' if 'clock' in names else first.slug}{data}")
-        call.out.line(f"       {program} replay screen --at -10s -o then.png{data}")
-    call.out.flush()
+        call.out.document({"added": added})
+    call.out.line(f"{added} items added" if untouched else "the library is not empty; nothing was added")
+    return 0
 
 
 def _program() -> str:
@@ -207,3 +231,4 @@ UP = Command(_up, _up_arguments)
 SERVE = Command(_serve, _network_arguments)
 PLAYER = Command(_player, _player_arguments)
 WORKER = Command(_worker)
+DEMO = Command(_demo)
