@@ -16,6 +16,7 @@ import msgspec
 
 from api.data import DataDirectory
 from api.reading import open_for_reading
+from eventstore import connection
 from eventstore import verify as log_check
 from eventstore.errors import StoreError, Unusable
 from eventstore.reading import read_head
@@ -66,7 +67,7 @@ def verify(data: DataDirectory, progress: Callable[[str], None] = lambda stage: 
 
 def _opened(data: DataDirectory) -> EventStore:
     data.check()
-    if data.database.exists():
+    if connection.inspect(data.database) is not None:
         try:
             return data.open_store()
         except Unusable as error:
