@@ -58,3 +58,10 @@ def test_links_lead_somewhere() -> None:
             if "://" not in target and not (page.parent / target).exists():
                 broken.append(f"{page.name}: {target}")
     assert broken == []
+
+
+def test_the_reference_of_projections_is_current() -> None:
+    """docs/projections.md is what the tables say; `python -m projections.reference` writes it."""
+    from projections.reference import page
+
+    assert (ROOT / "docs/projections.md").read_text() == page()
