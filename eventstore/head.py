@@ -105,6 +105,7 @@ class HeadWatch:
         self._next_callback = 0
         self._listener: threading.Thread | None = None
         self._closed = False
+        self._released = False
         self._stop_r, self._stop_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     @property
@@ -126,11 +127,17 @@ class HeadWatch:
             callback(position)
 
     def wait(self, after: int, timeout_seconds: float | None = None) -> bool:
-        """Block until the head is beyond `after`; False when the time is over or the log was closed."""
+        """Block until the head is beyond `after`; False when the time is over, the waits were released or the log was closed."""
         self._listen()
         with self._changed:
-            self._changed.wait_for(lambda: self._position > after or self._closed, timeout_seconds)
+            self._changed.wait_for(lambda: self._position > after or self._closed or self._released, timeout_seconds)
             return self._position > after
+
+    def release(self) -> None:
+        """End the blocking waits of this process, those to come too: for a process that was told to stop and waits for nothing any more."""
+        with self._changed:
+            self._released = True
+            self._changed.notify_all()
 
     async def wait_async(self, after: int, timeout_seconds: float | None = None) -> bool:
         """As `wait`, for asyncio."""

@@ -37,6 +37,16 @@ def _stop_on_signals(stop: Callable[[], None]) -> None:
     signal.signal(signal.SIGINT, handle)
 
 
+def _awake(stop: Callable[[], None], service: StateService) -> Callable[[], None]:
+    """`stop`, for a part that may be waiting for the log to move just then."""
+
+    def stop_waiting() -> None:
+        stop()
+        service.store.watch.release()
+
+    return stop_waiting
+
+
 def _follow_parent(stop: Callable[[], None]) -> None:
     descriptor = os.environ.pop(PARENT_VARIABLE, None)
     if descriptor is None:
@@ -114,8 +124,9 @@ def play(
             started=PlayerStarted(os.getpid(), service.store.clock.read().boot_id),
         )
         player = Player(ports)
-        _stop_on_signals(player.stop)
-        _follow_parent(player.stop)
+        stop = _awake(player.stop, service)
+        _stop_on_signals(stop)
+        _follow_parent(stop)
         try:
             player.run()
         finally:
@@ -127,7 +138,8 @@ def work(data: Path) -> int:
     """The worker: prepares media, until SIGTERM or SIGINT."""
     with StateService(data, actor="worker") as service:
         worker = Worker(PrepareDesk(service), service.data.packs)
-        _stop_on_signals(worker.stop)
-        _follow_parent(worker.stop)
+        stop = _awake(worker.stop, service)
+        _stop_on_signals(stop)
+        _follow_parent(stop)
         worker.run()
     return 0
