@@ -91,8 +91,10 @@ def inspect(path: Path) -> int | None:
     """
     if not path.exists() or path.stat().st_size == 0:
         return None
+    # Without a WAL nobody has the file open: then it can be read without even the shared-memory file beside it, and stays as it was.
+    untouched: dict[str, str | int] = {} if Path(f"{path}-wal").exists() else {"immutable": 1}
     try:
-        db = apsw.Connection(uri(path, mode="ro"), flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+        db = apsw.Connection(uri(path, mode="ro", **untouched), flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
     except apsw.CantOpenError as error:
         raise Unusable("not_writable", f"{path} cannot be opened ({error}); check owner and permissions") from error
     try:

@@ -37,6 +37,7 @@ from eventstore.record import (
 )
 from eventstore.subscription import Subscription
 from eventstore.transaction import Remembered, Transaction, short_form
+from eventstore.verify import Problem, check
 from eventstore.writer import Writer
 
 T = TypeVar("T")
@@ -292,6 +293,11 @@ class EventStore:
             if page.scanned_to == after:
                 return
             after = page.scanned_to
+
+    def verify(self) -> list[Problem]:
+        """Everything that is wrong with the log itself: gaps, versions, chain, times, SQLite's integrity. Empty when nothing is."""
+        with self.reading() as db:
+            return list(check(db, self.log_id))
 
     def _look(self) -> int:
         with self._readers.borrow() as db:

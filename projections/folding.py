@@ -137,7 +137,7 @@ def prepare(store: EventStore) -> list[str]:
         store.transact(lambda transaction: create_tables(transaction.db))
     for area in stale:
         rebuild(store, (area,))
-    if not current or stale:
+    if not current or stale or len(known) < len(AREAS):
         catch_up(store)
     return [area.name for area in stale]
 
