@@ -91,24 +91,18 @@ def inspect(path: Path) -> int | None:
     """
     if not path.exists() or path.stat().st_size == 0:
         return None
-    # Without a WAL nobody has the file open: then it can be read without even the shared-memory file beside it, and stays as it was.
-    untouched: dict[str, str | int] = {} if Path(f"{path}-wal").exists() else {"immutable": 1}
-    try:
-        db = apsw.Connection(uri(path, mode="ro", **untouched), flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
-    except apsw.CantOpenError as error:
-        raise Unusable("not_writable", f"{path} cannot be opened ({error}); check owner and permissions") from error
-    try:
-        db.execute("PRAGMA busy_timeout = 5000").fetchall()
-        application_id, version = db.pragma("application_id"), db.pragma("user_version")
-        tables = db.execute("SELECT count(*) FROM sqlite_schema").get
-    except apsw.NotADBError as error:
-        raise Unusable("not_a_log", f"{path} is not a SQLite database; move it away or choose another --data") from error
-    except apsw.CantOpenError as error:
-        raise Unusable("not_writable", f"{path} cannot be read ({error}); check owner and permissions") from error
-    except (apsw.CorruptError, apsw.IOError) as error:
-        raise Unusable("damaged", f"{path} is damaged ({error}); restore a backup: pixelog restore FILE") from error
-    finally:
-        db.close()
+    # Without a WAL nobody has the file open: then it can be read without even the shared-memory file beside it, and stays as it was. If
+    # somebody opens it at this very moment, the unlocked look may see half a change: then look again, with locks.
+    looks: list[dict[str, str | int]] = [{}] if Path(f"{path}-wal").exists() else [{"immutable": 1}, {}]
+    for look in looks:
+        try:
+            application_id, version, tables = _marks(path, look)
+            break
+        except (apsw.NotADBError, apsw.CorruptError, apsw.IOError, apsw.CantOpenError) as error:
+            if look is looks[-1]:
+                raise _unreadable(path, error) from error
+    else:
+        return None
     if not tables and not application_id:
         return None
     if application_id != schema.APPLICATION_ID:
@@ -119,6 +113,26 @@ def inspect(path: Path) -> int | None:
             f"{path} was written by a newer pixelog (format {version}, this one knows {schema.FORMAT}); update pixelog",
         )
     return version
+
+
+def _marks(path: Path, look: dict[str, str | int]) -> tuple[int, int, int]:
+    """Application id, format version and number of tables."""
+    db = apsw.Connection(uri(path, mode="ro", **look), flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    try:
+        db.execute("PRAGMA busy_timeout = 5000").fetchall()
+        return db.pragma("application_id"), db.pragma("user_version"), db.execute("SELECT count(*) FROM sqlite_schema").get
+    finally:
+        db.close()
+
+
+def _unreadable(path: Path, error: apsw.Error) -> Unusable:
+    match error:
+        case apsw.NotADBError():
+            return Unusable("not_a_log", f"{path} is not a SQLite database; move it away or choose another --data")
+        case apsw.CantOpenError():
+            return Unusable("not_writable", f"{path} cannot be read ({error}); check owner and permissions")
+        case _:
+            return Unusable("damaged", f"{path} is damaged ({error}); restore a backup: pixelog restore FILE")
 
 
 def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
