@@ -93,6 +93,9 @@ def inspect(path: Path) -> int | None:
         return None
     # Without a WAL nobody has the file open: then it can be read without even the shared-memory file beside it, and stays as it was. If
     # somebody opens it at this very moment, the unlocked look may see half a change: then look again, with locks.
+    if Path(f"{path}-journal").exists():
+        # Only the very first start uses a rollback journal. It was cut short; opening for writing undoes what it had begun.
+        return None
     looks: list[dict[str, str | int]] = [{}] if Path(f"{path}-wal").exists() else [{"immutable": 1}, {}]
     for look in looks:
         try:
