@@ -7,7 +7,7 @@ import asyncio
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.http.camera import VIEWERS_MAX
+from api.http.camera import VIEWERS_MAX, Shot
 from api.http.door import Door, Snapshot
 from api.http.problems import Problem
 from api.http.requests import Call
@@ -27,13 +27,17 @@ async def get_png(call: Call) -> Response:
     shot = await call.door.camera.png()
     if shot is None:
         raise _no_player()
-    with call.door.snapshot() as snapshot:
-        time_us = wall_us_of(snapshot, call.door, shot.planned_us, shot.position)
-    headers = {POSITION: str(shot.position), "Pixelog-Screen-Time": rfc3339(time_us), **NO_STORE}
-    return Response(shot.file, 200, headers, "image/png")
+    return Response(shot.file, 200, {**_origin(call.door, shot), **NO_STORE}, "image/png")
 
 
-def wall_us_of(snapshot: Snapshot, door: Door, planned_us: int, position: int) -> int:
+def _origin(door: Door, shot: Shot) -> dict[str, str]:
+    """The headers that say which picture it is: the time of its planned instant, and the log that it was drawn from."""
+    with door.snapshot() as snapshot:
+        time_us = _wall_us(snapshot, door, shot.planned_us, shot.position)
+    return {POSITION: str(shot.position), "Pixelog-Screen-Time": rfc3339(time_us)}
+
+
+def _wall_us(snapshot: Snapshot, door: Door, planned_us: int, position: int) -> int:
     """The time (wall clock µs) of a planned instant, by the two times of the event that it was planned from."""
     events = read_page(snapshot.db, position - 1, 1).events if position else []
     if events and events[0].position == position:
@@ -79,7 +83,9 @@ class _Film:
                     shot = await camera.jpeg()
                     if shot is not None:
                         shown = shot.sequence
-                        await send({"type": "http.response.body", "body": _part(shot.file), "more_body": True})
+                        await send(
+                            {"type": "http.response.body", "body": _part(shot.file, _origin(self._door, shot)), "more_body": True}
+                        )
                 await self._pause()
             await send({"type": "http.response.body", "body": b"--%b--\r\n" % BOUNDARY, "more_body": False})
         finally:
@@ -99,9 +105,10 @@ class _Film:
         self._left.set()
 
 
-def _part(jpeg: bytes) -> bytes:
-    # The next boundary goes with this part: browsers show a part when they have seen its end.
-    return b"--%b\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n" % (BOUNDARY, len(jpeg), jpeg)
+def _part(jpeg: bytes, origin: dict[str, str]) -> bytes:
+    lines = {"Content-Type": "image/jpeg", "Content-Length": str(len(jpeg)), **origin}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return b"--%b\r\n%b\r\n%b\r\n" % (BOUNDARY, head.encode(), jpeg)
 
 
 ROUTES = (Route("GET", "/screen.png", get_png), Route("GET", "/screen.mjpeg", get_mjpeg))

@@ -62,6 +62,7 @@ class Tail:
         self._bytes = 0
         self._before = 0  # position before the first block
         self._noticed = False
+        self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._joined: tuple[int, int, bytes] = (0, 0, b"")
         self._handle = store.watch.on_move(self._notice)
@@ -105,6 +106,7 @@ class Tail:
 
     def close(self) -> None:
         """Wake everybody a last time and stop listening."""
+        self._closed = True
         self._store.watch.off_move(self._handle)
         if self._timer is not None:
             self._timer.cancel()
@@ -134,6 +136,8 @@ class Tail:
     def _pump(self) -> None:
         """Take in what is new. Cleared first: what is committed from here on gives a notice of its own."""
         self._noticed = False
+        if self._closed:
+            return
         position = self.position
         head = read_head(self._db).position
         if head - position > RING_EVENTS:
