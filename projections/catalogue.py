@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from eventstore.record import NewEvent, RecordedEvent
-from projections import active, clock, display, heartbeats, jobs, loop, media, messages, playback, plays, settings
+from projections import access, active, clock, display, heartbeats, jobs, loop, media, messages, playback, plays, settings
 from projections.area import Area
 
 AREAS: tuple[Area, ...] = (
@@ -25,6 +25,7 @@ AREAS: tuple[Area, ...] = (
     heartbeats.AREA,
     display.AREA,
     plays.AREA,
+    access.AREA,
     clock.AREA,
 )
 BY_NAME = {area.name: area for area in AREAS}
