@@ -7,7 +7,7 @@ from typing import Any
 import apsw
 import msgspec
 
-from projections import active, clock, loop, messages, playback, plan, settings
+from projections import active, clock, loop, messages, plan, playback, settings
 from projections.folding import folded_to
 from projections.plan import Turn
 
