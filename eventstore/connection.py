@@ -16,14 +16,13 @@ from urllib.parse import quote
 import apsw
 
 from eventstore import schema
-from eventstore.errors import Unusable
+from eventstore.errors import Overloaded, Stopped, Unusable
+
+BUSY_MS = 5_000
+"""How long a statement waits for the lock of another process."""
 
 PRAGMAS: tuple[tuple[str, str | int, str], ...] = (
-    (
-        "busy_timeout",
-        5_000,
-        "ms; another process's transaction ends long before; beyond it we answer Busy instead of hanging",
-    ),
+    ("busy_timeout", BUSY_MS, "ms; another process's transaction ends long before; beyond it we answer Busy instead of hanging"),
     ("foreign_keys", 1, "per connection in SQLite: forgetting it once is how dangling rows arise"),
     ("recursive_triggers", 1, "lets DELETE triggers fire for rows that a REPLACE removes"),
     (
@@ -48,7 +47,7 @@ WRITER_PRAGMAS: tuple[tuple[str, str | int, str], ...] = (
         2,
         "FULL: a commit returns after fsync of the WAL; the writer lowers it for relaxed batches only",
     ),
-    ("wal_autocheckpoint", 1_000, "pages, about 4 MiB of WAL before a checkpoint is tried"),
+    ("wal_autocheckpoint", 0, "the writer makes checkpoints itself: SQLite would hide a failed sync of one"),
     (
         "journal_size_limit",
         16 * 1024 * 1024,
@@ -101,7 +100,14 @@ def inspect(path: Path) -> int | None:
         try:
             application_id, version, tables = _marks(path, look)
             break
-        except (apsw.NotADBError, apsw.CorruptError, apsw.IOError, apsw.CantOpenError) as error:
+        except (
+            apsw.NotADBError,
+            apsw.CorruptError,
+            apsw.IOError,
+            apsw.CantOpenError,
+            apsw.BusyError,
+            apsw.ReadOnlyError,
+        ) as error:
             if look is looks[-1]:
                 raise _unreadable(path, error) from error
     else:
@@ -122,7 +128,7 @@ def _marks(path: Path, look: dict[str, str | int]) -> tuple[int, int, int]:
     """Application id, format version and number of tables."""
     db = apsw.Connection(uri(path, mode="ro", **look), flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
     try:
-        db.execute("PRAGMA busy_timeout = 5000").fetchall()
+        db.set_busy_timeout(BUSY_MS)
         return db.pragma("application_id"), db.pragma("user_version"), db.execute("SELECT count(*) FROM sqlite_schema").get
     finally:
         db.close()
@@ -132,8 +138,10 @@ def _unreadable(path: Path, error: apsw.Error) -> Unusable:
     match error:
         case apsw.NotADBError():
             return Unusable("not_a_log", f"{path} is not a SQLite database; move it away or choose another --data")
-        case apsw.CantOpenError():
+        case apsw.CantOpenError() | apsw.ReadOnlyError():
             return Unusable("not_writable", f"{path} cannot be read ({error}); check owner and permissions")
+        case apsw.BusyError():
+            return Unusable("locked", f"{path} is held by another program ({error}); end it and start again")
         case _:
             return Unusable("damaged", f"{path} is damaged ({error}); restore a backup: pixelog restore FILE")
 
@@ -141,30 +149,46 @@ def _unreadable(path: Path, error: apsw.Error) -> Unusable:
 def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
     """The connection that may write. Creates the file (not its tables). Raises Unusable."""
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+    db: apsw.Connection | None = None
     try:
+        if not _can_write(path):
+            raise Unusable("not_writable", f"{path} is not writable; check owner, permissions and a read-only file system")
         db = apsw.Connection(uri(path), flags=flags, vfs=vfs, statementcachesize=STATEMENT_CACHE)
-        if not _can_write(path) or db.readonly("main"):
-            db.close()
-            raise Unusable(
-                "not_writable",
-                f"{path} is not writable; check owner, permissions and a read-only file system",
-            )
+        if db.readonly("main"):
+            raise Unusable("not_writable", f"{path} is not writable; check owner, permissions and a read-only file system")
         _configure(db, PRAGMAS)
+        if db.execute("SELECT count(*) FROM sqlite_schema").get and db.pragma("application_id") != schema.APPLICATION_ID:
+            raise Unusable("not_a_log", f"{path} is a SQLite database, but not of pixelog; choose another --data")
         if db.pragma("journal_mode") != "wal":
             db.execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()
             mode = db.execute("PRAGMA journal_mode = WAL").fetchall()
             if mode != [("wal",)]:
                 raise Unusable("not_writable", f"{path.parent} cannot hold a write-ahead log (SQLite answered {mode!r})")
         _configure(db, WRITER_PRAGMAS)
-    except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError) as error:
-        raise Unusable("not_writable", f"{path} is not writable ({error}); check owner and permissions") from error
-    except apsw.FullError as error:
-        raise Unusable("not_writable", f"the disk of {path.parent} is full; free some space and start again") from error
-    except (apsw.CorruptError, apsw.NotADBError) as error:
-        raise Unusable("damaged", f"{path} is damaged ({error}); restore a backup: pixelog restore FILE") from error
-    except apsw.IOError as error:
-        raise Unusable("damaged", f"{path} cannot be read or written ({error}); check the card, restore a backup") from error
+    except BaseException as error:
+        if db is not None:
+            db.close()
+        known = _unusable(path, error)
+        if known is None:
+            raise
+        raise known from error
     return db
+
+
+def _unusable(path: Path, error: BaseException) -> Unusable | None:
+    match error:
+        case apsw.CantOpenError() | apsw.ReadOnlyError() | apsw.PermissionsError():
+            return Unusable("not_writable", f"{path} is not writable ({error}); check owner and permissions")
+        case apsw.FullError():
+            return Unusable("not_writable", f"the disk of {path.parent} is full; free some space and start again")
+        case apsw.CorruptError() | apsw.NotADBError():
+            return Unusable("damaged", f"{path} is damaged ({error}); restore a backup: pixelog restore FILE")
+        case apsw.BusyError() | apsw.LockedError():
+            return Unusable("locked", f"{path} is held by another program ({error}); end it and start again")
+        case apsw.IOError():
+            return Unusable("damaged", f"{path} cannot be read or written ({error}); check the card, restore a backup")
+        case _:
+            return None
 
 
 def _can_write(path: Path) -> bool:
@@ -178,8 +202,14 @@ def open_reader(path: Path, vfs: str | None = None) -> apsw.Connection:
     if not os.access(path, os.W_OK):
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     db = apsw.Connection(uri(path), flags=flags, vfs=vfs, statementcachesize=STATEMENT_CACHE)
-    _configure(db, PRAGMAS)
-    db.execute("PRAGMA query_only = 1").fetchall()
+    try:
+        _configure(db, PRAGMAS)
+        db.execute("PRAGMA query_only = 1").fetchall()
+        # The writer brings the write-ahead log into the database; a reader that closes last must not do it after the writer refused to.
+        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
@@ -214,22 +244,25 @@ class Readers:
             try:
                 yield db
             finally:
-                db.execute("ROLLBACK")
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
 
     def _take(self) -> apsw.Connection:
+        if self._closed:
+            raise Stopped("the log was closed")
         try:
             return self._idle.get_nowait()
         except queue.Empty:
             pass
         with self._lock:
             if self._opened < self._most:
+                db = open_reader(self._path, self._vfs)
                 self._opened += 1
-                try:
-                    return open_reader(self._path, self._vfs)
-                except BaseException:
-                    self._opened -= 1
-                    raise
-        return self._idle.get(timeout=READER_WAIT_SECONDS)
+                return db
+        try:
+            return self._idle.get(timeout=READER_WAIT_SECONDS)
+        except queue.Empty:
+            raise Overloaded(f"all {self._most} read connections are in use for {READER_WAIT_SECONDS:.0f} s; try again") from None
 
     def close(self) -> None:
         """Close every idle connection; borrowed ones close when they come back."""

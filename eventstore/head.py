@@ -11,13 +11,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import logging
 import os
 import select
 import struct
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import apsw
+
+from eventstore.errors import StoreError
+
+_log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 """Interval of the look that needs no bell. Costs one SELECT; bounds what a lost wake-up can cost."""
@@ -68,6 +75,14 @@ class Bell:
             with contextlib.suppress(OSError):
                 os.pwrite(self._fd, _POSITION.pack(position), 0)
 
+    def position(self) -> int:
+        """What the last ring said; 0 when there was none, or the bell is out of reach."""
+        try:
+            raw = os.pread(self._fd, _POSITION.size, 0) if self._fd >= 0 else b""
+        except OSError:
+            return 0
+        return _POSITION.unpack(raw)[0] if len(raw) == _POSITION.size else 0
+
     def watch(self) -> int | None:
         """A new inotify descriptor that becomes readable when the bell rings, or None. The caller closes it."""
         try:
@@ -106,6 +121,10 @@ class HeadWatch:
         self._listener: threading.Thread | None = None
         self._closed = False
         self._released = False
+        self.missed = 0
+        """Times that the head had moved and nobody had announced it, found by the look that needs no bell."""
+        self.failed_looks = 0
+        """Looks at the head that failed; the next one came a moment later."""
         self._stop_r, self._stop_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     @property
@@ -113,24 +132,43 @@ class HeadWatch:
         """The newest head position known here; the log may be further."""
         return self._position
 
-    def announce(self, position: int, ring: bool = True) -> None:
-        """The head is at `position`. Called after the commit, never before. `ring` tells other processes too."""
+    def ring(self, position: int) -> None:
+        """Tell other processes that the head is at `position`. Called after the commit."""
+        if self._bell is not None:
+            self._bell.ring(position)
+
+    def announce(self, position: int) -> None:
+        """The head is at `position`: wake whoever waits in this process. Called after the commit, never before."""
         with self._changed:
             if position <= self._position:
                 return
             self._position = position
             self._changed.notify_all()
             callbacks = list(self._callbacks.values())
-        if ring and self._bell is not None:
-            self._bell.ring(position)
-        for callback in callbacks:
-            callback(position)
+        self._tell(callbacks, position)
 
-    def wait(self, after: int, timeout_seconds: float | None = None) -> bool:
-        """Block until the head is beyond `after`; False when the time is over, the waits were released or the log was closed."""
+    @staticmethod
+    def _tell(callbacks: Sequence[Callable[[int], None]], position: int) -> None:
+        for callback in callbacks:
+            try:
+                callback(position)
+            except Exception:  # noqa: BLE001
+                # Whoever announces has committed, and a listener's fault must not turn that into an error.
+                _log.exception("a listener of the log failed at position %d", position)
+
+    def nudge(self) -> None:
+        """Let every wait ask its `given_up` again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait(self, after: int, timeout_seconds: float | None = None, given_up: Callable[[], bool] = lambda: False) -> bool:
+        """Block until the head is beyond `after`; False when the time is over, the waits were released, the log was closed, or `given_up` said
+        so when `nudge` made it look."""
         self._listen()
         with self._changed:
-            self._changed.wait_for(lambda: self._position > after or self._closed or self._released, timeout_seconds)
+            self._changed.wait_for(
+                lambda: self._position > after or self._closed or self._released or given_up(), timeout_seconds
+            )
             return self._position > after
 
     def release(self) -> None:
@@ -146,7 +184,8 @@ class HeadWatch:
         moved = asyncio.Event()
 
         def wake(_: int) -> None:
-            loop.call_soon_threadsafe(moved.set)
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and this wait with it
+                loop.call_soon_threadsafe(moved.set)
 
         handle = self.on_move(wake)
         try:
@@ -187,16 +226,30 @@ class HeadWatch:
         if fd is not None:
             poll.register(fd, select.POLLIN)
         seconds = LOOK_SECONDS if fd is not None or self._bell is None else POLL_SECONDS
+        heard = True
         try:
             while not self._closed:
-                self.announce(self._look(), ring=False)
-                poll.poll(seconds * 1000)
+                self._take_in(heard)
+                heard = bool(poll.poll(seconds * 1000))
                 if fd is not None:
                     with contextlib.suppress(BlockingIOError):
                         os.read(fd, 65_536)  # swallow merged wake-ups; the level is read next
         finally:
             if fd is not None:
                 os.close(fd)
+
+    def _take_in(self, heard: bool) -> None:
+        """Look at the head. `heard`: something rang; without a ring, a head that has moved was announced by nobody."""
+        if heard and self._bell is not None and 0 < self._bell.position() <= self._position:
+            return  # our own ring, or one that has been taken in
+        try:
+            position = self._look()
+        except (apsw.Error, StoreError):
+            self.failed_looks += 1  # the next look is at most a second away
+            return
+        if position > self._position and not heard and self._bell is not None:
+            self.missed += 1
+        self.announce(position)
 
     def close(self) -> None:
         """End every wait and the listener thread."""
@@ -206,8 +259,7 @@ class HeadWatch:
             self._closed = True
             self._changed.notify_all()
             callbacks = list(self._callbacks.values())
-        for callback in callbacks:
-            callback(self._position)
+        self._tell(callbacks, self._position)
         os.write(self._stop_w, b".")
         if self._listener is not None:
             self._listener.join(timeout=5)

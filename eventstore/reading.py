@@ -19,11 +19,6 @@ WINDOW_POSITIONS = 20_000
 COLUMNS = (
     "position, stream, version, type, schemaversion, id, logtime, time, actor, correlationid, causationid, tags, data, chain"
 )
-_INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-_decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
-_encode_tags = msgspec.json.encode
-
-
 """The columns of `events` in the order in which `to_event` takes them."""
 
 _decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
@@ -82,21 +77,8 @@ def read_head(db: apsw.Connection) -> Head:
 def to_event(row: Any) -> RecordedEvent:
     """A RecordedEvent from a row of `events` in the order of its columns."""
     (
-        position,
-        stream,
-        version,
-        type,
-        schema_version,
-        id,
-        logtime_us,
-        time_us,
-        actor,
-        correlation_id,
-        causation_id,
-        tags,
-        data,
-        chain,
-    ) = row
+        position, stream, version, type, schema_version, id, logtime_us, time_us, actor, correlation_id, causation_id, tags, data, chain,
+    ) = row  # fmt: skip
     return RecordedEvent(
         position, stream, version, type, schema_version, id, logtime_us, time_us, actor, correlation_id, causation_id,
         _decode_tags(tags) if tags else (), data, chain,
@@ -111,6 +93,8 @@ def read_page(
     until: int | None = None,
 ) -> Page:
     """Up to `limit` matching events with position > `after` (and ≤ `until`), looking at no more than WINDOW_POSITIONS positions."""
+    if limit < 1:
+        return Page([], after)
     head = read_head(db).position
     end = min(head, after + WINDOW_POSITIONS, until if until is not None else head)
     where, arguments = filter.sql()
@@ -120,3 +104,20 @@ def read_page(
     ).fetchall()
     events = [to_event(row) for row in rows]
     return Page(events, events[-1].position if len(events) == limit else max(end, after))
+
+
+def read_stream(db: apsw.Connection, stream: str, after_version: int, limit: int, until: int) -> list[RecordedEvent]:
+    """Up to `limit` events of one stream with version > `after_version`, up to the position `until`, through the stream's own index: the cost
+    does not depend on the length of the log."""
+    rows = db.execute(
+        f"SELECT {COLUMNS} FROM events WHERE stream = ? AND version > ? AND position <= ? ORDER BY version LIMIT ?",
+        (stream, after_version, until, limit),
+    ).fetchall()
+    return [to_event(row) for row in rows]
+
+
+def version_at(db: apsw.Connection, stream: str, position: int) -> int:
+    """The stream's version after `position`; 0 before its first event."""
+    if position <= 0:
+        return 0
+    return db.execute("SELECT coalesce(max(version), 0) FROM events WHERE stream = ? AND position <= ?", (stream, position)).get

@@ -21,9 +21,9 @@ import msgspec
 
 from eventstore import chain, connection, schema
 from eventstore.clock import Clock, SystemClock, logtime_at, random_bytes, uuid7
-from eventstore.errors import ReadOnly, TooLarge, Unusable
+from eventstore.errors import ReadOnly, Refused, Stopped, TooLarge, Unusable
 from eventstore.head import Bell, HeadWatch, runtime_folder
-from eventstore.reading import EVERYTHING, PAGE_EVENTS, Filter, Page, read_head, read_page
+from eventstore.reading import EVERYTHING, PAGE_EVENTS, Filter, Page, read_head, read_page, read_stream, version_at
 from eventstore.record import (
     EVENTS_PER_BATCH_MAX,
     NOBODY,
@@ -44,6 +44,9 @@ T = TypeVar("T")
 
 SYNC_AFTER_SECONDS = 9.0
 """Relaxed events are on the disk within ten seconds; one second is left for the sync itself."""
+
+CLOSE_WAIT_SECONDS = 10.0
+"""How long `close` waits for the thread that syncs. A card may stall for seconds."""
 
 
 class ReaderPool(Protocol):
@@ -82,6 +85,7 @@ class EventStore:
         clock: Clock,
         randomness: Callable[[int], bytes],
         lock: threading.RLock | None,
+        sync_after_seconds: float = SYNC_AFTER_SECONDS,
     ) -> None:
         self.path = path
         self.clock = clock
@@ -91,6 +95,7 @@ class EventStore:
         self._memory_lock = lock
         self._dirty_seen = False
         self._closed = False
+        self._sync_after_seconds = sync_after_seconds
         self._unsynced = threading.Event()
         self._stop_syncer = threading.Event()
         self._syncer: threading.Thread | None = None
@@ -98,18 +103,14 @@ class EventStore:
         self.watch = HeadWatch(self._look, bell)
         with readers.borrow() as reader:
             self.log_id: str = reader.execute("SELECT value FROM log WHERE key = 'log_id'").get
-        self.watch.announce(self.head().position, ring=False)
-        self.writer = (
-            Writer(
-                db,
-                self._begin,
-                self._committed,
-                lambda: not self._dirty_seen,
-                str(path.parent) if path else None,
-            )
-            if db is not None
-            else None
-        )
+        head = self.head()
+        self.watch.announce(head.position)
+        self._rung = head.position
+        self.writer: Writer | None = None
+        if db is not None:
+            self.writer = Writer(db, self._begin, self._committed, str(path.parent) if path else None)
+            if head.synced_position < head.position:  # left by a process that died
+                self._sync_later()
 
     @classmethod
     def open(
@@ -120,15 +121,17 @@ class EventStore:
         randomness: Callable[[int], bytes] = random_bytes,
         read_only: bool = False,
         vfs: str | None = None,
+        sync_after_seconds: float = SYNC_AFTER_SECONDS,
     ) -> EventStore:
         """Open the log at `path` (a file; a folder means its pixelog.db; ":memory:" a log that is gone with the object), creating it
-        when missing. The folder must exist. `randomness(n)` gives n bytes for event ids. Raises Unusable."""
+        when missing. The folder must exist. `randomness(n)` gives n bytes for ids, `sync_after_seconds` is how long relaxed events may wait to
+        be synced, `vfs` names a SQLite VFS. Raises Unusable."""
         clock = clock or SystemClock()
         if str(path) == ":memory:":
             lock = threading.RLock()
             db = apsw.Connection(":memory:", statementcachesize=connection.STATEMENT_CACHE)
             db.execute("PRAGMA recursive_triggers = 1; PRAGMA foreign_keys = 1").fetchall()
-            _create(db, clock)
+            _create(db, clock, randomness)
             return cls(None, db, _SharedConnection(db, lock), clock, randomness, lock)
         path = Path(path)
         if path.is_dir():
@@ -143,8 +146,8 @@ class EventStore:
         db = connection.open_writer(path, vfs)
         try:
             if version is None:
-                _create(db, clock)
-            return cls(path, db, connection.Readers(path, vfs), clock, randomness, None)
+                _create(db, clock, randomness)
+            return cls(path, db, connection.Readers(path, vfs), clock, randomness, None, sync_after_seconds)
         except BaseException:
             db.close()
             raise
@@ -181,11 +184,14 @@ class EventStore:
         origin: Origin = NOBODY,
         durable: bool = True,
     ) -> Appended:
-        """Append to several streams, all or nothing: each item is (stream, events, expected version). At most 1,000 events in all."""
+        """Append to several streams, all or nothing: each item is (stream, events, expected version). At most 1,000 events in all. All
+        conditions are asked of the log as it is before the batch."""
         count = sum(len(events) for _, events, _ in batch)
         if count > EVENTS_PER_BATCH_MAX:
             raise TooLarge(f"{count} events in one batch; the limit is {EVENTS_PER_BATCH_MAX}: append it in parts")
-        fingerprint = sha256(msgspec.json.encode([batch, [msgspec.structs.asdict(c) for c in conditions]])).digest()
+        fingerprint = b""
+        if idempotency_key is not None:
+            fingerprint = sha256(msgspec.json.encode([batch, [msgspec.structs.asdict(c) for c in conditions]])).digest()
 
         def work(transaction: Transaction) -> Appended:
             scope = origin.actor or ""
@@ -196,7 +202,8 @@ class EventStore:
                     return Appended(tuple(again), known.position, repeated=True)
             transaction.check(conditions)
             for stream, _, expected in batch:
-                transaction.check(short_form(stream, expected))
+                if expected != "any":
+                    transaction.check(short_form(stream, expected))
             before = transaction.head.position
             recorded = [event for stream, events, _ in batch for event in transaction.append(stream, events, origin=origin)]
             position = transaction.head.position
@@ -230,22 +237,36 @@ class EventStore:
         self._dirty_seen = head.dirty
         if head.synced_position < head.position:
             self._sync_later()
+        # The bell first, and whatever the watch knows already: a look of our own may have seen this commit before we came here to tell others.
+        if head.position > self._rung:
+            self._rung = head.position
+            self.watch.ring(head.position)
         self.watch.announce(head.position)
 
     def _sync_later(self) -> None:
         self._unsynced.set()
         if self._syncer is None and self.path is not None:
-            self._syncer = threading.Thread(target=self._sync_loop, name="pixelog-sync", daemon=True)
-            self._syncer.start()
+            syncer = threading.Thread(target=self._sync_loop, name="pixelog-sync", daemon=True)
+            try:
+                syncer.start()
+            except RuntimeError:
+                return  # no thread to be had now; what was committed stands, and the next commit asks again
+            self._syncer = syncer
 
     def _sync_loop(self) -> None:
-        while not self._closed:
+        while True:
             self._unsynced.wait()
-            if self._stop_syncer.wait(SYNC_AFTER_SECONDS) or self.writer is None or self.writer.stopped:
+            if self._stop_syncer.wait(self._sync_after_seconds):
                 return
             self._unsynced.clear()
-            if self.head().synced_position < self.head().position:
-                self.sync()
+            try:
+                head = self.head()
+                if head.synced_position < head.position:
+                    self.sync()
+            except Stopped:
+                return
+            except (Refused, apsw.Error):
+                self._unsynced.set()  # no room, or another process is writing: the events stay unsynced until the next try
 
     # -- reading -------------------------------------------------------------------------------------------------------------------
 
@@ -283,6 +304,9 @@ class EventStore:
     ) -> Iterator[RecordedEvent]:
         """Events with position > `after` (≤ `until`), in order, up to the head at the time of each page. `types` and `streams` are
         GLOB patterns, `stream` is one exact name."""
+        if stream is not None and not types and not streams:
+            yield from self._read_stream(stream, after, limit, until)
+            return
         filter = Filter(tuple(types), tuple(streams), stream)
         left = limit
         while left is None or left > 0:
@@ -299,13 +323,30 @@ class EventStore:
         with self.reading() as db:
             return list(check(db, self.log_id))
 
+    def _read_stream(self, stream: str, after: int, limit: int | None, until: int | None) -> Iterator[RecordedEvent]:
+        with self._readers.borrow() as db:
+            version = version_at(db, stream, after)
+        until = (1 << 63) - 1 if until is None else until
+        left = limit if limit is not None else until
+        while left > 0:
+            with self._readers.borrow() as db:
+                events = read_stream(db, stream, version, min(PAGE_EVENTS, left), until)
+            yield from events
+            if len(events) < PAGE_EVENTS:
+                return
+            left -= len(events)
+            version = events[-1].version
+
     def _look(self) -> int:
         with self._readers.borrow() as db:
             return read_head(db).position
 
-    def subscribe(self, after: int | None = None, types: Sequence[str] = (), streams: Sequence[str] = ()) -> Subscription:
-        """Follow the log from `after` (None: from the present head); see `subscription.py`."""
-        return Subscription(self, self.head().position if after is None else after, types, streams)
+    def subscribe(
+        self, after: int | None = None, types: Sequence[str] = (), streams: Sequence[str] = (), *, handled: int = 0
+    ) -> Subscription:
+        """Follow the log from `after` (None: from the present head). Events up to the position `handled` come as replay; see
+        `subscription.py`."""
+        return Subscription(self, self.head().position if after is None else after, types, streams, handled)
 
     # -- ending --------------------------------------------------------------------------------------------------------------------
 
@@ -316,14 +357,18 @@ class EventStore:
         self._closed = True
         self._stop_syncer.set()
         self._unsynced.set()
+        if self._syncer is not None:
+            self._syncer.join(CLOSE_WAIT_SECONDS)
         self.watch.close()
-        if self.writer is not None:
-            if self.writer.stopped is None and self._dirty_seen:
+        try:
+            if self.writer is not None and self.writer.stopped is None and self._dirty_seen:
                 self.sync(clean=True)
+        except Refused:
+            pass  # no room, or another process is writing: the log stays marked as not ended in order, which is true
+        finally:
             self._readers.close()
-            self.writer.close()
-        else:
-            self._readers.close()
+            if self.writer is not None:
+                self.writer.close()
 
     def __enter__(self) -> EventStore:
         return self
@@ -332,13 +377,13 @@ class EventStore:
         self.close()
 
 
-def _create(db: apsw.Connection, clock: Clock) -> None:
+def _create(db: apsw.Connection, clock: Clock, randomness: Callable[[int], bytes]) -> None:
     reading = clock.read()
     db.execute("BEGIN IMMEDIATE")
     try:
         # Another process may have created the tables between our look and our lock.
         if not db.execute("SELECT count(*) FROM sqlite_schema").get:
-            log_id = str(uuid.UUID(bytes=uuid7(reading.wall_us, random_bytes(10))))
+            log_id = str(uuid.UUID(bytes=uuid7(reading.wall_us, randomness(10))))
             created_at = datetime.fromtimestamp(reading.wall_us / 1_000_000, UTC).isoformat()
             schema.create(db, log_id, chain.start(log_id), created_at)
         db.execute("COMMIT")

@@ -2,10 +2,16 @@
 
 The log is the buffer. A slow reader reads older pages, never loses an event and never holds up a writer. The cursor is one integer and moves
 on when a filter matches nothing. Nothing is pushed: a wake-up only says that looking is worth it.
+
+How an event comes, so that effects run once:
+  replay    at or before the position up to which the subscriber says that it acted already: for state, not for effects
+  catch_up  while more was waiting than one page, or had been when the reader began
+  live      else: the reader is at the end of the log
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Literal, Protocol
 
@@ -15,11 +21,11 @@ from eventstore.head import HeadWatch
 from eventstore.reading import PAGE_EVENTS, Filter, Page
 from eventstore.record import Head, RecordedEvent
 
-Mode = Literal["catch_up", "live"]
+Mode = Literal["replay", "catch_up", "live"]
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """One event for a subscriber. `mode`: catch_up while older than the head at the start of the page, live afterwards."""
+    """One event for a subscriber, and how it comes."""
 
     event: RecordedEvent
     mode: Mode
@@ -37,11 +43,13 @@ class Log(Protocol):
 class Subscription:
     """An endless iterator over events after a position. Not for use by several threads at once; `close` may come from any thread."""
 
-    def __init__(self, store: Log, after: int, types: Sequence[str] = (), streams: Sequence[str] = ()) -> None:
+    def __init__(self, store: Log, after: int, types: Sequence[str] = (), streams: Sequence[str] = (), handled: int = 0) -> None:
+        """`handled`: the subscriber acted on everything up to this position before, perhaps in an earlier life."""
         self._store = store
         self._filter = Filter(tuple(types), tuple(streams))
         self._closed = False
-        self._caught_up_to = store.head().position
+        self._handled = handled
+        self._behind_until = store.head().position
         self.cursor = after
         """Everything up to this position was delivered or did not match."""
 
@@ -50,19 +58,37 @@ class Subscription:
             yield delivery.event
 
     def deliveries(self, timeout_seconds: float | None = None) -> Iterator[Delivery]:
-        """Deliveries without end; with a timeout, until nothing new has come for that long."""
+        """Deliveries until `close`; with a timeout, until nothing has matched for that long."""
+        waiting_since = time.monotonic()
         while not self._closed:
             page = self._store.page(self.cursor, filter=self._filter)
+            if len(page.events) == PAGE_EVENTS:
+                self._behind_until = max(self._behind_until, self._store.head().position)
             for event in page.events:
                 self.cursor = event.position
-                yield Delivery(event, "catch_up" if event.position <= self._caught_up_to else "live")
+                yield Delivery(event, self._mode(event.position))
                 if self._closed:
                     return
+            if page.events:
+                waiting_since = time.monotonic()
             if page.scanned_to > self.cursor:
                 self.cursor = page.scanned_to
-            elif not page.events and not self._store.watch.wait(self.cursor, timeout_seconds):
+            elif not page.events and not self._wait(timeout_seconds, waiting_since):
                 return
 
+    def _mode(self, position: int) -> Mode:
+        if position <= self._handled:
+            return "replay"
+        return "catch_up" if position <= self._behind_until else "live"
+
+    def _wait(self, timeout_seconds: float | None, since: float) -> bool:
+        if timeout_seconds is not None:
+            timeout_seconds = since + timeout_seconds - time.monotonic()
+            if timeout_seconds <= 0:
+                return False
+        return self._store.watch.wait(self.cursor, timeout_seconds, lambda: self._closed)
+
     def close(self) -> None:
-        """End the iteration after the event under way."""
+        """End the iteration: at once when it waits, else after the event under way."""
         self._closed = True
+        self._store.watch.nudge()

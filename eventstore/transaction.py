@@ -30,6 +30,9 @@ from eventstore.record import (
     RecordedEvent,
 )
 
+KEY_BYTES_MAX = 128
+"""Bytes of an idempotency key in UTF-8: room for a UUID with a prefix, and small enough to keep for ever."""
+
 RELAXED_KEYS_KEPT_US = 24 * 3600 * 1_000_000
 """Idempotency keys of relaxed commands are kept for a day: a retry later than that is not a retry."""
 
@@ -60,6 +63,12 @@ class Transaction:
         self._touched = False
 
     @property
+    def must_sync(self) -> bool:
+        """Whether even a relaxed commit has to be synced now: the note that unsynced events may exist must be on the disk before the first of
+        them, and a new epoch before anybody sees it."""
+        return not self.head.dirty or self.reading.boot_id != self.head.boot_id
+
+    @property
     def now_us(self) -> int:
         """Logtime of the next event to be appended here."""
         return max(self._base_us, self.head.logtime_us + 1)
@@ -81,10 +90,11 @@ class Transaction:
         origin: Origin = NOBODY,
     ) -> tuple[RecordedEvent, ...]:
         """Append events to one stream. Raises WrongVersion, ConditionFailed, TooLarge."""
-        version = self.version(stream)
-        self.check((*short_form(stream, expected_version), *conditions))
+        if expected_version != "any" or conditions:
+            self.check((*short_form(stream, expected_version), *conditions))
         if len(events) > EVENTS_PER_BATCH_MAX:
             raise TooLarge(f"{len(events)} events in one append; the limit is {EVENTS_PER_BATCH_MAX}")
+        version = self.version(stream) if events else 0
         recorded: list[RecordedEvent] = []
         for event in events:
             version += 1
@@ -111,21 +121,27 @@ class Transaction:
             raise WrongVersion(expect.stream, wanted, actual)
 
     def _check_none_since(self, condition: NoneSince) -> None:
-        parts, arguments = ["position > ?"], [condition.after]
+        # The first tag's index leads; without a tag the events after the position are looked through one by one.
+        first, *more = condition.tags or (None,)
+        arguments: list[str | int] = [condition.after]
+        query = "SELECT position FROM events WHERE position > ?"
+        if first is not None:
+            query = "SELECT tags.position FROM tags JOIN events USING (position) WHERE tags.tag = ? AND tags.position > ?"
+            arguments.insert(0, first)
         if condition.types:
-            parts.append(f"type IN ({','.join('?' * len(condition.types))})")
-            arguments.extend(condition.types)  # type: ignore[arg-type]
-        for tag in condition.tags:
-            parts.append("EXISTS (SELECT 1 FROM tags WHERE tags.tag = ? AND tags.position = events.position)")
-            arguments.append(tag)  # type: ignore[arg-type]
-        found = self.db.execute(
-            f"SELECT position FROM events WHERE {' AND '.join(parts)} ORDER BY position LIMIT 1", arguments
-        ).get
+            query += f" AND type IN ({','.join('?' * len(condition.types))})"
+            arguments.extend(condition.types)
+        for tag in more:
+            query += " AND EXISTS (SELECT 1 FROM tags AS other WHERE other.tag = ? AND other.position = events.position)"
+            arguments.append(tag)
+        found: int | None = self.db.execute(f"{query} ORDER BY 1 LIMIT 1", arguments).get
         if found is not None:
             raise ConditionFailed(f"event {found} came after {condition.after}; read it and decide anew", found)
 
     def _insert(self, stream: str, version: int, event: NewEvent, origin: Origin) -> RecordedEvent:
-        _check_sizes(stream, event, origin)
+        _check(stream, event, origin)
+        if self.reading.boot_id != self.head.boot_id and self.head.dirty:
+            self.new_epoch()
         head = self.head
         logtime_us = self.now_us
         id = event.id or uuid7(self.reading.wall_us, self._randomness(10))
@@ -167,23 +183,15 @@ class Transaction:
         return remembered
 
     def remember(self, scope: str, key: str, answer: Remembered, relaxed: bool = False) -> None:
-        """Keep an answer under a key, in this transaction. Keys of relaxed works are forgotten after 24 hours."""
+        """Keep an answer under a key (≤ 128 bytes), in this transaction. Keys of relaxed works are forgotten after 24 hours."""
+        if len(key.encode()) > KEY_BYTES_MAX:
+            raise TooLarge(f"an idempotency key of {len(key.encode())} bytes; the limit is {KEY_BYTES_MAX}")
         now_us = self.now_us
         self.db.execute(
             "INSERT INTO requests VALUES (?,?,?,?,?,?,?,?,?,?)",
-            (
-                scope,
-                key,
-                answer.fingerprint,
-                answer.position,
-                answer.first,
-                answer.count,
-                answer.status,
-                answer.answer,
-                now_us,
-                int(relaxed),
-            ),
-        )
+            (scope, key, answer.fingerprint, answer.position, answer.first, answer.count, answer.status, answer.answer,
+             now_us, int(relaxed)),
+        )  # fmt: skip
         if relaxed:
             # Two for each one kept: the table shrinks again after a busy day, and no single command pays for all of it.
             self.db.execute(
@@ -198,21 +206,22 @@ class Transaction:
         return self.head.epoch
 
     def mark_synced(self, clean: bool = False) -> None:
-        """Note that all up to the head is on the disk once this (durable) transaction has committed."""
-        if clean:
+        """Note that all up to the head is on the disk once this (durable) transaction has committed. `clean`: and that nothing is under way,
+        unless an earlier boot left it so and no event has begun a new epoch since."""
+        if clean and self.reading.boot_id == self.head.boot_id:
             self.head = msgspec.structs.replace(self.head, dirty=False)
         self._touched = True
 
-    def finish(self, durable: bool) -> None:
-        """Write the part of the head row that the trigger does not know. Called by the writer before COMMIT."""
+    def finish(self, synced: bool, relaxed: bool) -> None:
+        """Write the part of the head row that the trigger does not know. Called by the writer before COMMIT. `synced`: this commit waits for
+        the disk. `relaxed`: some of it need not have, so that what follows may go unsynced."""
         if not self._touched:
             return
         head = self.head
-        self.head = head = msgspec.structs.replace(
-            head,
-            dirty=head.dirty or not durable,
-            synced_position=head.position if durable else head.synced_position,
-        )
+        self.head = head = Head(
+            head.position, head.chain, head.logtime_us, head.time_us, head.boot_id, head.boottime_us, head.epoch,
+            head.dirty or relaxed, head.position if synced else head.synced_position,
+        )  # fmt: skip
         self.db.execute(
             "UPDATE head SET boot_id = ?, boottime = ?, epoch = ?, dirty = ?, synced_position = ?",
             (head.boot_id, head.boottime_us, head.epoch, int(head.dirty), head.synced_position),
@@ -220,19 +229,32 @@ class Transaction:
 
 
 def short_form(stream: str, expected: ExpectedVersion) -> tuple[Condition, ...]:
-    if expected == "any":
-        return ()
-    if isinstance(expected, int):
-        return (Expect(stream, "exact", expected),)
-    return (Expect(stream, expected),)
+    """The conditions that an expected version stands for."""
+    match expected:
+        case "any":
+            return ()
+        case "none" | "exists":
+            return (Expect(stream, expected),)
+        case int():
+            return (Expect(stream, "exact", expected),)
+        case _:
+            raise ValueError(f'expected_version is a number, "none", "exists" or "any", not {expected!r}')
 
 
-def _check_sizes(stream: str, event: NewEvent, origin: Origin) -> None:
+def _check(stream: str, event: NewEvent, origin: Origin) -> None:
+    """Raise TooLarge beyond a limit, ValueError for what the chain could not take in."""
     size_bytes = len(event.data.encode())
     if size_bytes > EVENT_BYTES_MAX:
         raise TooLarge(
             f"an event of {size_bytes} bytes; the limit is {EVENT_BYTES_MAX}: put large content into a blob and name it"
         )
-    for name in (stream, event.type, origin.actor or "", *event.tags):
-        if len(name.encode()) > NAME_BYTES_MAX:
+    for name in (stream, event.type, origin.actor, origin.correlation_id, origin.causation_id, *event.tags):
+        # A character takes at most 4 bytes: only a long name is worth encoding to be sure.
+        if name and len(name) * 4 > NAME_BYTES_MAX and len(name.encode()) > NAME_BYTES_MAX:
             raise TooLarge(f"a name of {len(name.encode())} bytes ({name[:40]!r}…); the limit is {NAME_BYTES_MAX}")
+    if not stream or not event.type:
+        raise ValueError("an event needs a stream and a type")
+    if event.id is not None and len(event.id) != 16:
+        raise ValueError(f"an event's id is a UUID of 16 bytes, not {len(event.id)}")
+    if not 0 <= event.schema_version < 1 << 32:
+        raise ValueError(f"schema_version {event.schema_version} does not fit 32 bits")

@@ -1,16 +1,24 @@
-"""One writer at a time: whoever holds the lock commits for all who wait.
+"""One writer at a time: whoever leads commits for all who wait.
 
-A caller that finds the lock free commits at once on its own thread: the idle case has no queue, no thread and no timer. Callers that
-arrive meanwhile wait; the holder's successor takes all of them into one transaction with a savepoint each and one fsync. No word of
-events here: `work` is any function of a transaction.
+A caller that finds nobody leading commits at once on its own thread: the idle case has no queue, no thread and no timer. Callers that arrive
+meanwhile wait; the leader's heir takes all of them into one transaction with a savepoint each and one fsync. No word of events here: `work` is
+any function of a transaction.
+
+Nobody waits for ever, because of three rules, each kept under `_gate`:
+  1. nobody leads only while nobody waits (who joins finds no leader, and leads; who stops leading names the first in the queue, if there is one);
+  2. a leader takes the front of the queue, where it stands itself, and answers every ticket it took, however the commit ended;
+  3. whoever leaves, by an interrupt too, leaves the queue and passes on the lead if it has it.
+Nothing is applied twice: a ticket goes back into the queue only while its transaction is known not to have committed.
 
 What may go wrong, and what follows:
   an exception of `work`                its savepoint is rolled back, its caller gets it, the others commit
+  KeyboardInterrupt of the leader       everything is rolled back, the others go again under the next leader; after COMMIT: the others are answered
   SQLITE_FULL, NOMEM, INTERRUPT         SQLite rolls everything back; each waiting work is tried once more alone
   SQLITE_BUSY at BEGIN                  Busy for all who wait: another process held the lock beyond the bounded wait
   read-only file system                 ReadOnly: refused, reads go on
   any other I/O error, a failed sync    final: Stopped for these and all later callers, because what a failed fsync left in the page cache
                                         cannot be known
+Checkpoints are made here and not by SQLite, which would hide a failed sync of theirs.
 """
 
 from __future__ import annotations
@@ -18,7 +26,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import apsw
@@ -31,39 +39,73 @@ BATCH_MAX = 128
 WAITING_MAX = 1_024
 """Works waiting at once. At 128 a commit this is eight commits; a caller beyond that is better told so than kept."""
 
+CHECKPOINT_PAGES = 1_000
+"""Pages in the write-ahead log before they are brought into the database: about 4 MiB, read again in some 20 ms at a start after a kill."""
+
+CLOSE_WAIT_SECONDS = 30.0
+"""How long `close` waits for the commit under way. A card may stall for seconds; an interrupted leader must not hang the end for ever."""
+
 _WHOLE_ROLLBACK = (apsw.FullError, apsw.NoMemError, apsw.InterruptError)
+_REFUSED_WRITES = {apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_TRUNCATE, apsw.SQLITE_IOERR_DELETE}
+"""I/O errors that a read-only file system may explain. A failed sync is not among them: what was written before is in doubt."""
 
 
 class Transaction(Protocol):
     """What the writer needs from the transaction object that it hands to works."""
 
+    @property
+    def must_sync(self) -> bool: ...
     def mark(self) -> Any: ...
     def reset(self, mark: Any) -> None: ...
-    def finish(self, durable: bool) -> None: ...
+    def finish(self, synced: bool, relaxed: bool) -> None: ...
+
+
+class _RolledBack(Exception):
+    """A work failed, and the transaction of all is gone with it."""
+
+
+class _Attempt:
+    """One try at a transaction. `committed` is what makes its tickets done, all at once."""
+
+    __slots__ = ("committed", "transaction")
+
+    def __init__(self) -> None:
+        self.committed = False
+        self.transaction: Any = None
 
 
 class _Ticket:
-    __slots__ = ("baton", "done", "durable", "error", "leads", "result", "work")
+    __slots__ = ("attempt", "durable", "error", "leads", "result", "thread", "turn", "work")
 
     def __init__(self, work: Callable[[Any], Any], durable: bool) -> None:
         self.work = work
         self.durable = durable
-        self.done = False
+        self.thread = threading.get_ident()
         self.leads = False
+        self.attempt: _Attempt | None = None
         self.result: Any = None
         self.error: BaseException | None = None
-        self.baton = threading.Lock()
-        self.baton.acquire()
+        self.turn = threading.Lock()  # released when there is something to do: an answer to take, or the lead
+        self.turn.acquire()
 
-    def settle(self, result: Any, error: BaseException | None) -> None:
-        self.result, self.error, self.done = result, error, True
+    @property
+    def done(self) -> bool:
+        return self.attempt is not None and self.attempt.committed
+
+    def settle(self, attempt: _Attempt, result: Any, error: BaseException | None) -> None:
+        self.result, self.error, self.attempt = result, error, attempt
+
+    def refuse(self, error: BaseException) -> None:
+        attempt = _Attempt()
+        attempt.committed = True
+        self.settle(attempt, None, error)
 
 
 class Writer:
     """Commits works over one connection.
 
-    `begin` makes the transaction object after BEGIN; `committed` is called after each commit; `must_sync` may ask that a batch of relaxed
-    works be synced nevertheless. `path` names the file system to ask whether it became read-only.
+    `begin` makes the transaction object after BEGIN; `committed` is called after each commit and must not fail. `path` names the file system to
+    ask whether it became read-only.
     """
 
     def __init__(
@@ -71,165 +113,228 @@ class Writer:
         db: apsw.Connection,
         begin: Callable[[], Transaction],
         committed: Callable[[Any], None],
-        must_sync: Callable[[], bool] = lambda: False,
         path: str | None = None,
     ) -> None:
         self._db = db
         self._begin = begin
         self._committed = committed
-        self._must_sync = must_sync
         self._path = path
-        self._lock = threading.Lock()
+        self._gate = threading.Lock()
         self._waiting: deque[_Ticket] = deque()
+        self._batch: deque[_Ticket] = deque()  # taken by the leader and not answered yet
+        self._leader: int | None = None
+        self._idle = threading.Condition(self._gate)
         self._synchronous_full = True
         self._stopped: str | None = None
+        self._wal_pages = 0
+        self._checkpoint_at = CHECKPOINT_PAGES
         self.commits = 0
+        """Transactions committed since the log was opened."""
+        self.checkpoints_put_off = 0
+        """Checkpoints that a full disk or a long reader kept from finishing."""
+        if path is not None:
+            db.wal_autocheckpoint(0)
+            db.set_wal_hook(self._grown)
 
     @property
     def stopped(self) -> str | None:
         """Why nothing can be written any more, or None."""
         return self._stopped
 
+    @property
+    def wal_pages(self) -> int:
+        """Pages in the write-ahead log after the last commit made here."""
+        return self._wal_pages
+
     def submit(self, work: Callable[[Any], Any], durable: bool = True) -> Any:
         """Run `work(transaction)` in a transaction and return its result after the commit; an exception of `work` is raised here
-        after its effects were rolled back. `durable`: return only when the bytes are on the disk.
+        after its effects were rolled back. `durable`: return only when the bytes are on the disk. A work may run twice if the first
+        transaction came to nothing, on another thread than the caller's, and must not submit in its turn.
 
         Raises Overloaded, Busy, ReadOnly, OutOfSpace, Stopped.
         """
-        if self._stopped:
-            raise Stopped(self._stopped)
-        if len(self._waiting) >= WAITING_MAX:
-            raise Overloaded(f"{WAITING_MAX} commands are waiting to be written; try again in a second")
         ticket = _Ticket(work, durable)
-        self._waiting.append(ticket)
-        if not self._lock.acquire(blocking=False):
-            self._wait(ticket)
-        else:
-            ticket.leads = True
-        if ticket.leads:
-            self._lead(ticket)
+        try:
+            with self._gate:
+                self._join(ticket)
+            if not ticket.leads:
+                ticket.turn.acquire()
+            if ticket.leads:
+                self._lead()
+        finally:
+            self._leave(ticket)
         if ticket.error is not None:
             raise ticket.error
         return ticket.result
 
-    def _wait(self, ticket: _Ticket) -> None:
-        # The holder may have looked at the queue just before this ticket joined it: the second try closes that gap.
-        if self._lock.acquire(blocking=False):
-            if ticket.done:
-                self._hand_over()
-            else:
-                ticket.leads = True
-            return
-        try:
-            ticket.baton.acquire()
-        except BaseException:
-            # An interrupt while waiting. Leave the queue; if the lock was handed to this ticket, pass it on, else nobody would commit again.
-            if ticket in self._waiting:
+    def _join(self, ticket: _Ticket) -> None:
+        if self._stopped:
+            raise Stopped(self._stopped)
+        if self._leader == ticket.thread:
+            raise RuntimeError("a work must not submit: it would wait for itself; use the transaction that it was handed")
+        if len(self._waiting) >= WAITING_MAX:
+            raise Overloaded(f"{WAITING_MAX} commands are waiting to be written; try again in a second")
+        self._waiting.append(ticket)
+        if self._leader is None:
+            self._leader, ticket.leads = ticket.thread, True
+
+    def _leave(self, ticket: _Ticket) -> None:
+        if ticket.leads:
+            self._answer()
+        with self._gate:
+            if not ticket.done and ticket in self._waiting:
                 self._waiting.remove(ticket)
-            if ticket.baton.acquire(timeout=0.05) and ticket.leads:
-                self._hand_over()
-            raise
-
-    def _lead(self, own: _Ticket) -> None:
-        """Holding the lock: commit until the own ticket is settled, then hand the lock to one who waits, or free it."""
-        try:
-            while not own.done:
-                batch = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
-                try:
-                    self._commit(batch)
-                finally:
-                    for ticket in batch:
-                        if not ticket.done:  # an interrupt of this thread: the others are not to blame, they go again
-                            if ticket is own:
-                                ticket.settle(None, Stopped("interrupted"))
-                            else:
-                                self._waiting.appendleft(ticket)
-                        elif ticket is not own:
-                            ticket.baton.release()
-        finally:
-            self._hand_over()
-
-    def _hand_over(self) -> None:
-        while True:
+            if not ticket.leads:
+                return
+            ticket.leads = False
             if self._waiting:
                 heir = self._waiting[0]
-                heir.leads = True
-                heir.baton.release()
-                return
-            self._lock.release()
-            # A ticket that joined between the look and the release found the lock taken; take it up again for it.
-            if not self._waiting or not self._lock.acquire(blocking=False):
-                return
+                self._leader, heir.leads = heir.thread, True
+                heir.turn.release()
+            else:
+                self._leader = None
+                self._idle.notify_all()
 
-    def _commit(self, batch: list[_Ticket]) -> None:
+    def _lead(self) -> None:
+        with self._gate:
+            while self._waiting and len(self._batch) < BATCH_MAX:
+                self._batch.append(self._waiting[0])
+                self._waiting.popleft()
+        self._commit(list(self._batch))
+        self._answer()
+        if self._wal_pages >= self._checkpoint_at and self._stopped is None:
+            self._checkpoint()
+
+    def _answer(self) -> None:
+        """Wake those of the batch who have their answer; the others go again, in their order. A ticket leaves the batch last, so that a second
+        call, after an interrupt in the middle of the first, finds what is left to do."""
+        with self._gate:
+            while self._batch:
+                ticket = self._batch[-1]
+                if ticket.done:
+                    if ticket.turn.locked():
+                        ticket.turn.release()
+                elif ticket.thread != self._leader and not (self._waiting and self._waiting[0] is ticket):
+                    self._waiting.appendleft(ticket)
+                self._batch.pop()
+
+    def _commit(self, batch: Sequence[_Ticket]) -> None:
         if self._stopped:
             for ticket in batch:
-                ticket.settle(None, Stopped(self._stopped))
+                ticket.refuse(Stopped(self._stopped))
             return
         failure = self._try(batch)
         if failure is None:
             return
+        again = isinstance(failure, (_RolledBack, *_WHOLE_ROLLBACK))
         for ticket in batch:
-            ticket.done = False
-            alone = self._try([ticket]) if isinstance(failure, _WHOLE_ROLLBACK) else failure
-            if alone is not None:
-                ticket.settle(None, self._explain(alone))
+            error = self._try([ticket]) if again and self._stopped is None else failure
+            if error is not None:
+                ticket.refuse(self._explain(error))
 
-    def _try(self, batch: list[_Ticket]) -> apsw.Error | None:
+    def _try(self, batch: Sequence[_Ticket]) -> Exception | None:
         """One transaction for the batch. None when it committed and each ticket is settled; else what ended it, with nothing kept."""
         db = self._db
-        durable = any(ticket.durable for ticket in batch) or self._must_sync()
+        attempt = _Attempt()
+        committing = False
+        relaxed = not all(ticket.durable for ticket in batch)
+        synced = any(ticket.durable for ticket in batch)
         try:
-            if durable != self._synchronous_full:
-                # Must happen outside a transaction; inside, SQLite ignores it.
-                db.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
-                self._synchronous_full = durable
-            db.execute("BEGIN IMMEDIATE")
-            transaction = self._begin()
+            attempt.transaction = transaction = self._open(synced)
+            if not synced and transaction.must_sync:
+                db.execute("ROLLBACK")
+                synced = True
+                attempt.transaction = transaction = self._open(synced)
             for ticket in batch:
-                self._run(ticket, transaction, alone=len(batch) == 1)
+                self._run(ticket, attempt, alone=len(batch) == 1)
             if db.in_transaction:
-                transaction.finish(durable)
+                transaction.finish(synced, relaxed)
+                committing = True
                 db.execute("COMMIT")
-        except apsw.Error as error:
+            else:
+                attempt.transaction = None
+            attempt.committed = True
+        except (apsw.Error, _RolledBack) as error:
             self._roll_back()
             return error
         except BaseException:
-            self._roll_back()
-            for ticket in batch:
-                ticket.done = False
+            # An interrupt of this thread. After COMMIT has returned the events are in the log, and those who wait must hear so.
+            if committing and not db.in_transaction:
+                attempt.committed = True
+                self._announce(attempt)
+            else:
+                self._roll_back()
             raise
-        self.commits += 1
-        self._committed(transaction)
+        self._announce(attempt)
         return None
 
-    def _run(self, ticket: _Ticket, transaction: Transaction, alone: bool) -> None:
+    def _open(self, synced: bool) -> Transaction:
+        if synced != self._synchronous_full:
+            # Outside a transaction; inside, SQLite ignores it. First the note, so that an interrupt between the two errs towards FULL.
+            self._synchronous_full = False
+            self._db.execute("PRAGMA synchronous = FULL" if synced else "PRAGMA synchronous = NORMAL")
+            self._synchronous_full = synced
+        self._db.execute("BEGIN IMMEDIATE")
+        return self._begin()
+
+    def _run(self, ticket: _Ticket, attempt: _Attempt, alone: bool) -> None:
         db = self._db
-        mark = transaction.mark()
+        mark = attempt.transaction.mark()
         if not alone:
             db.execute("SAVEPOINT work")
         try:
-            result = ticket.work(transaction)
-        except Exception as error:
-            if not db.in_transaction or isinstance(error, (apsw.IOError, *_WHOLE_ROLLBACK)):
-                raise  # the whole transaction is gone, or must be
+            result = ticket.work(attempt.transaction)
+            if not db.in_transaction:
+                raise RuntimeError("a work must not end the transaction that it was handed")
+        except BaseException as error:
+            if isinstance(error, (apsw.IOError, *_WHOLE_ROLLBACK)) or self._is_interrupt(error):
+                raise
+            if not db.in_transaction and not alone:
+                raise _RolledBack from error
             if alone:
-                db.execute("ROLLBACK")
+                self._roll_back()
             else:
                 db.execute("ROLLBACK TO work")
                 db.execute("RELEASE work")
-            transaction.reset(mark)
-            ticket.settle(None, error)
+            attempt.transaction.reset(mark)
+            ticket.settle(attempt, None, error)
             return
         if not alone:
             db.execute("RELEASE work")
-        ticket.settle(result, None)
+        ticket.settle(attempt, result, None)
+
+    def _is_interrupt(self, error: BaseException) -> bool:
+        """Whether an exception came from outside (Ctrl-C, which only the main thread gets) and not from the work itself."""
+        return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
+
+    def _announce(self, attempt: _Attempt) -> None:
+        if attempt.transaction is not None:
+            self.commits += 1
+            self._committed(attempt.transaction)
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
 
-    def _explain(self, error: apsw.Error) -> BaseException:
+    def _grown(self, _: apsw.Connection, __: str, pages: int) -> int:
+        if pages < self._wal_pages:  # begun anew: all of it is in the database
+            self._checkpoint_at = CHECKPOINT_PAGES
+        self._wal_pages = pages
+        return apsw.SQLITE_OK
+
+    def _checkpoint(self) -> None:
+        """Bring the write-ahead log into the database as far as readers allow; the next commit after a whole one begins it anew."""
+        pages, moved = self._wal_pages, 0
+        try:
+            pages, moved = self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.Error as error:
+            self._explain(error)
+        if moved < pages:
+            self.checkpoints_put_off += 1
+        # Until it begins anew (see _grown) each further try waits for as much again: a reader may hold it for long.
+        self._checkpoint_at = self._wal_pages + CHECKPOINT_PAGES
+
+    def _explain(self, error: Exception) -> BaseException:
         match error:
             case apsw.FullError():
                 return OutOfSpace("the disk is full; free some space and try again, nothing was stored")
@@ -237,12 +342,14 @@ class Writer:
                 return Busy("another process is writing to the log for longer than 5 s; try again")
             case apsw.ReadOnlyError():
                 return ReadOnly("the log cannot be written (read-only); reads go on")
-            case apsw.NoMemError() | apsw.InterruptError():
-                return error
-            case apsw.IOError() if self._on_read_only_file_system():
+            case apsw.IOError() if _cause(error) == apsw.SQLITE_IOERR_SHMSIZE:
+                return OutOfSpace("the disk has no room for the index of the write-ahead log; free some space and try again")
+            case apsw.IOError() if _cause(error) in _REFUSED_WRITES and self._on_read_only_file_system():
                 return ReadOnly("the file system became read-only (worn card or I/O error); reads go on")
             case apsw.IOError() | apsw.CorruptError() | apsw.CantOpenError():
                 self._stopped = f"writing to the log failed ({error}); restart to recover from what is on the disk"
+                # SQLite would bring the log into the database at the end, from a page cache that cannot be believed any more.
+                self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
                 return Stopped(self._stopped)
             case _:
                 return error
@@ -256,7 +363,13 @@ class Writer:
             return False
 
     def close(self) -> None:
-        """Wait for the commit under way, then refuse further work and close the connection."""
-        with self._lock:
+        """Wait for the commits under way (bounded), refuse further work and close the connection."""
+        with self._gate:
             self._stopped = self._stopped or "the log was closed"
-            self._db.close()
+            if self._leader != threading.get_ident() and self._idle.wait_for(lambda: self._leader is None, CLOSE_WAIT_SECONDS):
+                self._db.close()
+
+
+def _cause(error: apsw.IOError) -> int:
+    """SQLite's extended result code: which call on a file failed."""
+    return getattr(error, "extendedresult", 0)
