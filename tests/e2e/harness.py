@@ -89,6 +89,11 @@ def named(pid: int, part: str, data: Path) -> bool:
     return lives(pid) and "pixelog" in line and part in line and str(data) in line
 
 
+def client(page: str) -> httpx.Client:
+    """A client under the API's base. Without the certificates that it would load for nothing: that takes longer than a start."""
+    return httpx.Client(base_url=f"{page}/api/v1", timeout=WAIT_SECONDS, verify=False)
+
+
 class Pixelog:
     """One running `pixelog up`: `page` is its address, `http` a client under the API's base. Use it as a context manager."""
 
@@ -98,7 +103,7 @@ class Pixelog:
         self.process: subprocess.Popen[str] | None = None
         self.page = ""
         self.started_seconds = 0.0
-        self.http = httpx.Client()
+        self.http = client("http://127.0.0.1")
         self._screen: ScreenReader | None = None
         self.announced: dict[str, Any] = {}
 
@@ -127,7 +132,7 @@ class Pixelog:
         self.started_seconds = time.monotonic() - before
         self.announced = json.loads(line)
         self.page = self.announced["page"]
-        self.http = httpx.Client(base_url=f"{self.page}/api/v1", timeout=WAIT_SECONDS)
+        self.http = client(self.page)
         self._screen = ScreenReader(DataDirectory(self.data).screen())
         return self
 
@@ -250,6 +255,13 @@ class Pixelog:
         assert answer.status_code == 200, answer.text
         image = Image.open(io.BytesIO(answer.content)).convert("RGB")
         return image, answer.headers["pixelog-screen-time"], int(answer.headers["pixelog-position"])
+
+    def ready(self) -> bool:
+        """Whether the service answers, and is ready."""
+        try:
+            return self.http.get(f"{self.page}/readyz").is_success
+        except httpx.TransportError:
+            return False
 
     def shows(self, slug: str | None) -> bool:
         """Whether the player says that this is on the panel."""
