@@ -1,0 +1,97 @@
+"""A retry with the same key gives the first answer: at once, later, after a restart, a day later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eventstore.errors import KeyReused, WrongVersion
+from eventstore.record import Origin
+from eventstore.store import EventStore
+from eventstore.testing.clock import FakeClock
+from tests.eventstore.conftest import event, texts
+
+DAY_US = 24 * 3600 * 1_000_000
+
+
+def test_a_retry_gets_the_first_answer(either: EventStore) -> None:
+    """After later appends too, and although its expectation does not hold any more."""
+    first = either.append("s", [event("1"), event("2")], 0, idempotency_key="k")
+    either.append("s", event("3"))
+    again = either.append("s", [event("1"), event("2")], 0, idempotency_key="k")
+    assert again.events == first.events
+    assert (again.position, again.repeated, first.repeated, either.head().position) == (2, True, False, 3)
+
+
+def test_a_retry_survives_restart_reboot_and_a_day(path: Path, clock: FakeClock) -> None:
+    """Keys of durable appends are kept for good."""
+    with EventStore.open(path, clock=clock) as store:
+        first = store.append("s", event("1"), idempotency_key="k")
+    clock.advance(DAY_US)
+    clock.reboot(wall_us=0)
+    with EventStore.open(path, clock=clock) as store:
+        for number in range(3):
+            store.append("s", event(str(number)), idempotency_key=f"other-{number}", durable=False)
+        clock.advance(400 * DAY_US)
+        assert store.append("s", event("1"), idempotency_key="k").events == first.events
+        assert store.head().position == 4
+
+
+def test_a_key_belongs_to_one_request(either: EventStore) -> None:
+    """Another stream, event, expectation or condition under the same key is refused; another actor has keys of its own."""
+    either.append("s", event("1"), idempotency_key="k")
+    for attempt in (
+        lambda: either.append("t", event("1"), idempotency_key="k"),
+        lambda: either.append("s", event("2"), idempotency_key="k"),
+        lambda: either.append("s", event("1"), "exists", idempotency_key="k"),
+        lambda: either.append("s", [event("1")] * 2, idempotency_key="k"),
+    ):
+        with pytest.raises(KeyReused):
+            attempt()
+    assert either.head().position == 1
+    assert either.append("s", event("2"), idempotency_key="k", origin=Origin("ann")).position == 2
+
+
+def test_a_partly_repeated_batch_is_refused_whole(either: EventStore) -> None:
+    """A batch that shares some of its events with the first one under the key is another request."""
+    batch = [("a", [event("1")], "any"), ("b", [event("2")], "any")]
+    first = either.append_batch(batch, idempotency_key="k")  # type: ignore[arg-type]
+    with pytest.raises(KeyReused):
+        either.append_batch([*batch, ("c", [event("3")], "any")], idempotency_key="k")  # type: ignore[list-item]
+    assert either.append_batch(batch, idempotency_key="k").events == first.events  # type: ignore[arg-type]
+    assert len(texts(either)) == 2
+
+
+def test_a_refused_request_leaves_its_key_free(either: EventStore) -> None:
+    """What was refused left no trace; the same key may be used for the corrected request."""
+    with pytest.raises(WrongVersion):
+        either.append("s", event("1"), 5, idempotency_key="k")
+    assert either.append("s", event("1"), 0, idempotency_key="k").position == 1
+
+
+def test_an_append_of_nothing_is_remembered(either: EventStore) -> None:
+    """A no-op has a first answer, too."""
+    either.append("s", event("1"))
+    assert either.append("s", [], idempotency_key="k").position == 1
+    either.append("s", event("2"))
+    again = either.append("s", [], idempotency_key="k")
+    assert (again.position, again.events, again.repeated) == (1, (), True)
+
+
+def test_keys_of_relaxed_appends_are_forgotten_after_a_day(store: EventStore, clock: FakeClock) -> None:
+    """The table does not grow without bound: for each key kept, up to two that are older than 24 hours go."""
+    for number in range(10):
+        store.append("s", event(), idempotency_key=f"old-{number}", durable=False)
+    clock.advance(DAY_US - 20)
+    assert store.append("s", event(), idempotency_key="old-0", durable=False).repeated
+    clock.advance(1_000)
+    for number in range(5):
+        store.append("s", event(), idempotency_key=f"new-{number}", durable=False)
+    with store.reading() as db:
+        assert [key for (key,) in db.execute("SELECT key FROM requests ORDER BY key")] == [f"new-{n}" for n in range(5)]
+
+
+def test_a_key_as_long_as_allowed(either: EventStore) -> None:
+    """128 bytes pass."""
+    assert either.append("s", event(), idempotency_key="k" * 128).position == 1

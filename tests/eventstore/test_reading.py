@@ -1,0 +1,110 @@
+"""Reading: pages, filters, streams; readers and the writer do not wait for each other."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from eventstore import reading
+from eventstore.errors import Overloaded
+from eventstore.reading import PAGE_EVENTS, Filter
+from eventstore.store import EventStore
+from tests.eventstore.conftest import event
+
+
+def positions(events: object) -> list[int]:
+    return [one.position for one in events]  # type: ignore[attr-defined]
+
+
+def test_filters(either: EventStore) -> None:
+    """By GLOB over types and streams, by one stream, from and until a position, and so many at most."""
+    for stream, type in (("a/1", "t.x"), ("a/2", "t.y"), ("b", "u.x"), ("a/1", "t.y"), ("a*", "t.x")):
+        either.append(stream, event("x", type))
+    assert positions(either.read()) == [1, 2, 3, 4, 5]
+    assert positions(either.read(types=["t.*"])) == [1, 2, 4, 5]
+    assert positions(either.read(types=["t.y", "u.*"])) == [2, 3, 4]
+    assert positions(either.read(streams=["a/*"])) == [1, 2, 4]
+    assert positions(either.read(stream="a*")) == [5]
+    assert positions(either.read(stream="a/1")) == [1, 4]
+    assert positions(either.read(stream="a/1", types=["*.y"])) == [4]
+    assert positions(either.read(stream="a/1", after=1)) == [4]
+    assert positions(either.read(stream="a/1", until=3)) == [1]
+    assert positions(either.read(stream="no")) == []
+    assert positions(either.read(after=1, until=4)) == [2, 3, 4]
+    assert positions(either.read(limit=2)) == [1, 2]
+    assert positions(either.read(limit=0)) == []
+    assert positions(either.read(stream="a/1", limit=1)) == [1]
+    assert positions(either.read(after=9)) == []
+
+
+def test_long_reads_are_pages(either: EventStore) -> None:
+    """More than a page comes whole and in order, of the log and of a stream."""
+    for part in range(3):
+        either.append_batch([("a", [event(str(part))] * 300, "any"), ("b", [event()] * 200, "any")])
+    assert positions(either.read()) == list(range(1, 1501))
+    assert [one.version for one in either.read(stream="a")] == list(range(1, 901))
+    assert [one.version for one in either.read(stream="a", after=800, limit=3)] == [601, 602, 603]
+    assert len(list(either.read(limit=PAGE_EVENTS + 1))) == PAGE_EVENTS + 1
+
+
+def test_a_filter_that_matches_nothing_looks_at_a_bounded_window(either: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page says how far it looked, and the next one goes on from there."""
+    monkeypatch.setattr(reading, "WINDOW_POSITIONS", 100)
+    either.append("s", [event()] * 250)
+    pages = [either.page(after, filter=Filter(types=("no",))) for after in (0, 100, 200, 250)]
+    assert [(page.events, page.scanned_to) for page in pages] == [([], 100), ([], 200), ([], 250), ([], 250)]
+    assert list(either.read(types=["no"])) == []
+
+
+def test_a_reader_in_a_transaction_neither_waits_nor_holds_up(store: EventStore) -> None:
+    """Inside a snapshot the log stands still, while the writer goes on; a writer inside its transaction hides nothing from readers."""
+    store.append("s", event("1"))
+    with store.snapshot() as db:
+        assert db.execute("SELECT count(*) FROM events").get == 1
+        store.append("s", event("2"))
+        assert db.execute("SELECT count(*) FROM events").get == 1
+    inside, done = threading.Event(), threading.Event()
+
+    def work(transaction: object) -> None:
+        transaction.append("s", [event("3")])  # type: ignore[attr-defined]
+        inside.set()
+        assert done.wait(20)
+
+    thread = threading.Thread(target=store.transact, args=(work,))
+    thread.start()
+    assert inside.wait(20)
+    assert store.head().position == 2
+    assert positions(store.read()) == [1, 2]
+    done.set()
+    thread.join()
+    assert positions(store.read()) == [1, 2, 3]
+
+
+def test_a_long_reader_does_not_grow_the_write_ahead_log_without_bound(store: EventStore) -> None:
+    """While it reads checkpoints are put off, and said so; when it has ended the log is begun anew."""
+    with store.snapshot() as db:
+        assert db.execute("SELECT count(*) FROM events").get == 0
+        for _ in range(14):
+            store.append("s", [event("x" * 400)] * 1000, durable=False)
+        assert store.writer is not None
+        assert store.writer.checkpoints_put_off >= 1
+        grown = store.writer.wal_pages
+    for _ in range(10):
+        store.append("s", [event("x" * 400)] * 1000, durable=False)
+    assert store.writer.wal_pages < grown
+
+
+def test_the_pool_is_bounded(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks for one connection too many is told so after a bounded wait."""
+    from eventstore import connection
+
+    monkeypatch.setattr(connection, "READER_WAIT_SECONDS", 0.05)
+    held = [store.reading() for _ in range(connection.READERS_MAX)]
+    for one in held:
+        one.__enter__()
+    with pytest.raises(Overloaded, match="read connections"):
+        store.head()
+    for one in held:
+        one.__exit__(None, None, None)
+    assert store.head().position == 0
