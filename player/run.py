@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,8 +40,14 @@ REOPEN_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
 FACTS_WAITING_MAX = 1_000
 """Facts that wait to be reported while the log cannot be written; older ones are dropped first, and counted."""
 
+FACTS_REPORTED_MAX = 100
+"""Facts in one report."""
+
 FPS_WINDOW = 32
 """Frames over which the rate is measured."""
+
+FACTS_GATHERED_SECONDS = 0.25
+"""Facts of one moment (this play ended, that item came on) share one commit: each commit costs pages on the card."""
 
 IDLE_LOOK_SECONDS = 5.0
 """The longest wait: bounds what an unnoticed stop request or wake-up could cost."""
@@ -92,6 +99,7 @@ class Player:
         self._moment = Moment(0, 0, 0)
         self._seen = -1
         self._play: _Play | None = None
+        self._fallback_from: str | None = None
         self._recent: deque[int] = deque(maxlen=FPS_WINDOW)
 
     def stop(self) -> None:
@@ -134,7 +142,7 @@ class Player:
         facts: list[Fact] = []
         if fallback is not None:
             facts.append(DisplayFallback(fallback[0], panel.driver, fallback[1]))
-        wanted = None if fallback is None else fallback[0]
+        self._fallback_from = wanted = None if fallback is None else fallback[0]
         facts.append(DisplayAttached(panel.driver, panel.width, panel.height, self._ports.address, wanted))
         self._reporter.now(facts)
         try:
@@ -256,6 +264,7 @@ class Player:
                 "rotation": frame.picture.rotation,
                 "brightness": frame.picture.brightness,
                 "state": "attached",
+                "fallbackFrom": self._fallback_from,
             },
         }
         self._screen.publish_facts(msgspec.json.encode(facts))
@@ -360,19 +369,26 @@ class Reporter:
         self._thread.join(timeout=3)
 
     def _run(self) -> None:
-        while True:
-            facts: list[Fact] = []
-            item = self._waiting.get()
-            while item is not None:
-                facts.append(item)
-                try:
-                    item = self._waiting.get_nowait()
-                except queue.Empty:
-                    break
+        ended = False
+        while not ended:
+            facts, ended = self._gather()
             if facts:
                 self.now(facts)
-            if item is None:
-                return
+
+    def _gather(self) -> tuple[list[Fact], bool]:
+        """The next facts, those that follow within moments, and whether the end was among them."""
+        facts: list[Fact] = []
+        item = self._waiting.get()
+        until = time.monotonic() + FACTS_GATHERED_SECONDS
+        while item is not None:
+            facts.append(item)
+            if len(facts) == FACTS_REPORTED_MAX:
+                return facts, False
+            try:
+                item = self._waiting.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                return facts, False
+        return facts, True
 
     def _complain(self, error: Exception, count: int) -> None:
         self.lost += count
