@@ -3,17 +3,38 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint clean
+.PHONY: run test lint faults fuzz page bench docs clean
 
 run: .make/run
 	$(BIN)/pixelog up --demo
 
-test: .make/test
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
-	$(BIN)/pytest -m "not long" -q
+test: lint
+	$(BIN)/pytest -q -m "not long and not page"
 
 lint: .make/test
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+# The long forms of what `make test` does in short: kills by the dozen, faults at every call.
+faults: .make/test
+	$(BIN)/pytest -q -m long --timeout 3600
+
+# Properties and hostile inputs, with a hundred times the examples.
+fuzz: .make/test
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -q -m "not long and not page" --timeout 3600 tests/projections tests/player tests/eventstore
+
+# The page in a real Chromium (apt install chromium).
+page: .make/page
+	$(BIN)/pytest -q -m page tests/page
+
+# Figures: each a ratio against a baseline of the same run.
+bench: .make/test
+	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+# Pages that are written from the code.
+docs: .make/test
+	$(BIN)/python -m projections.reference > docs/projections.md
 
 .make/venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pixelog needs Python 3.11 or newer: make PYTHON=python3.12 run"; exit 2; }
@@ -21,12 +42,16 @@ lint: .make/test
 	@mkdir -p .make && touch $@
 
 .make/run: .make/venv pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 .make/test: .make/venv pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch .make/run $@
+
+.make/page: .make/test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,page]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .make build *.egg-info
