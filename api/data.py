@@ -34,6 +34,7 @@ class DataDirectory:
         self.secrets = self.root / "secrets"
         self.config = self.root / CONFIG
         self.lock = self.root / "service.lock"
+        self.player_lock = self.root / "player.lock"
 
     def check(self) -> None:
         """Raise Unusable when the database cannot be used by this program; touches nothing."""
@@ -86,15 +87,18 @@ class DataDirectory:
 
 
 class ServiceLock:
-    """Held by the one service of a data directory; dies with its process.
+    """Held by the one service of a data directory, and another like it by its one player; dies with its process.
 
     A POSIX record lock, not flock: flock is shared with forked children and would outlive a killed holder through them. Nobody else
     may open and close the lock file in the same process, which would drop it.
     """
 
     def __init__(self, path: Path, wait_seconds: float = LOCK_WAIT_SECONDS) -> None:
-        """Take the lock, waiting for a dying holder. Raises Unusable (locked)."""
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        """Take the lock, waiting for a dying holder. Raises Unusable (locked, not_writable)."""
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise Unusable("not_writable", f"{path.parent} is not writable: {os.strerror(error.errno or 0).lower()}") from error
         deadline = time.monotonic() + wait_seconds
         while True:
             try:
@@ -106,7 +110,7 @@ class ServiceLock:
                     os.close(self._fd)
                     raise Unusable(
                         "locked",
-                        f"another pixelog service (process {holder or 'unknown'}) is running on {path.parent}; stop it first",
+                        f"another pixelog {path.stem} (process {holder or 'unknown'}) is running on {path.parent}; stop it first",
                     ) from error
                 time.sleep(0.05)
         os.ftruncate(self._fd, 0)

@@ -73,8 +73,8 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(data: Path, listener: socket.socket, upload_bytes_max: int) -> int:
-    """The service: HTTP over the data directory, until SIGTERM or SIGINT."""
+def serve(data: Path, listener: socket.socket, upload_bytes_max: int, opened: Callable[[], None]) -> int:
+    """The service: HTTP over the data directory, until SIGTERM or SIGINT. `opened` is called once the directory is this service's."""
     from api.http.app import create_app
     from api.http.door import Limits
     from api.http.server import Server
@@ -82,6 +82,7 @@ def serve(data: Path, listener: socket.socket, upload_bytes_max: int) -> int:
     with StateService(data, actor="http") as service:
         lock = ServiceLock(service.data.lock)
         try:
+            opened()
             screen = ScreenReader(service.data.screen())
             server = Server(create_app(service, screen=screen, limits=Limits(upload_bytes_max)))
             _follow_parent(server.stop)
@@ -97,7 +98,7 @@ def play(
 ) -> int:
     """The player: the plan on a panel, until SIGTERM or SIGINT."""
     with StateService(data, actor="player") as service:
-        lock = ServiceLock(service.data.root / "player.lock")
+        lock = ServiceLock(service.data.player_lock)
         passed_over: list[tuple[str, str]] = []
 
         def open_it() -> tuple[Panel, tuple[str, str] | None]:

@@ -19,7 +19,7 @@ from typing import Any
 from api import config
 from api.cli.command import Call, Command, Usage
 from api.config import Config
-from api.data import DataDirectory
+from api.data import DataDirectory, ServiceLock
 
 LISTENER_VARIABLE = "PIXELOG_LISTENER_FD"
 """Environment variable that names the listening socket inherited from `pixelog up`."""
@@ -100,9 +100,12 @@ def _serve(call: Call) -> int:
     DataDirectory(call.data).check()
     inherited = os.environ.pop(LISTENER_VARIABLE, None)
     listener = _bind(settings) if inherited is None else socket.socket(fileno=int(inherited))
-    if inherited is None:
-        call.out.note(f"listening on {address_of(settings.host, listener.getsockname()[1])}")
-    return serve(call.data, listener, settings.upload_bytes_max)
+
+    def opened() -> None:
+        if inherited is None:
+            call.out.note(f"listening on {address_of(settings.host, listener.getsockname()[1])}")
+
+    return serve(call.data, listener, settings.upload_bytes_max, opened)
 
 
 def _player(call: Call) -> int:
@@ -130,6 +133,9 @@ def _up(call: Call) -> int:
     data = DataDirectory(call.data)
     data.check()
     data.create()
+    # Here, so that who is there already is said once and not by each part. Given back at once: the parts take them.
+    for lock in (data.lock, data.player_lock):
+        ServiceLock(lock).release()
     listener = _bind(settings)
     listener.set_inheritable(True)
     port = int(listener.getsockname()[1])
