@@ -11,7 +11,21 @@ from typing import Any
 import msgspec
 
 from eventstore.record import NewEvent, RecordedEvent
-from projections import access, active, clock, display, heartbeats, jobs, loop, media, messages, playback, plays, settings
+from projections import (
+    access,
+    active,
+    adoptions,
+    clock,
+    display,
+    heartbeats,
+    jobs,
+    loop,
+    media,
+    messages,
+    playback,
+    plays,
+    settings,
+)
 from projections.area import Area
 
 AREAS: tuple[Area, ...] = (
@@ -26,6 +40,7 @@ AREAS: tuple[Area, ...] = (
     display.AREA,
     plays.AREA,
     access.AREA,
+    adoptions.AREA,
     clock.AREA,
 )
 BY_NAME = {area.name: area for area in AREAS}

@@ -30,7 +30,8 @@ class Pack(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class MediaAdded(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
-    """A file was taken into the library. `sha256` is None for adopted items whose file is gone."""
+    """A file was taken into the library, in place of what had its slug. `sha256` is None for adopted items whose file is gone; `error` says why
+    an item that comes as `failed` cannot be shown."""
 
     slug: str
     filename: str
@@ -47,6 +48,7 @@ class MediaAdded(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     duration_us: int | None = None
     extra: dict[str, Any] | None = None
     turn: Turn | None = None
+    error: str | None = None
 
 
 class MediaProcessed(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
@@ -77,7 +79,8 @@ class MediaFailed(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
 
 
 class MediaUpdated(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
-    """The owner changed what is said about the item. Fields left out stay; `clear_duration` takes the own duration away."""
+    """The owner changed what is said about the item. Fields left out stay; `clear_duration` takes the own duration away. `uploaded_at_us` and
+    `extra`: of adopted items, when the older installation says something new."""
 
     slug: str
     filename: str | None = None
@@ -85,6 +88,8 @@ class MediaUpdated(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     duration_us: int | None = None
     clear_duration: bool = False
     turn: Turn | None = None
+    uploaded_at_us: int | None = None
+    extra: dict[str, Any] | None = None
 
 
 class MediaRemoved(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
@@ -202,6 +207,7 @@ def fold(event: Event, at: At) -> tuple[Write, ...]:
                 "frame_count": event.frame_count,
                 "natural_duration": event.duration_us,
                 "status": event.status,
+                "error": event.error,
                 "tags": _json(event.tags),
                 "packs": "[]",
                 "extra": None if event.extra is None else _json(event.extra),
@@ -234,6 +240,10 @@ def fold(event: Event, at: At) -> tuple[Write, ...]:
                 change["tags"] = _json(event.tags)
             if event.duration_us is not None or event.clear_duration:
                 change["duration"] = event.duration_us
+            if event.uploaded_at_us is not None:
+                change["uploaded_at"] = event.uploaded_at_us
+            if event.extra is not None:
+                change["extra"] = _json(event.extra)
         case MediaRemoved():
             change["removed_at"] = at.logtime_us
         case MediaRestored():

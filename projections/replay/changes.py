@@ -21,7 +21,7 @@ from projections.replay.state import BadQuery, plain, query
 from projections.rows import Clear, SqlRows, Write
 from projections.times import rfc3339
 
-KEYED_AREAS = {"media", "messages", "jobs", "heartbeats", "plays"}
+KEYED_AREAS = {"media", "messages", "jobs", "heartbeats", "plays", "adoptions"}
 """Areas that may have very many rows: in all their tables the first column is the natural key. The others are small and are read whole."""
 
 CHANGES_MAX = 100_000

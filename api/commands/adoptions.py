@@ -1,0 +1,491 @@
+"""Commands of area adoptions: take over records of an older installation.
+
+Decided three ways: by what the source says, what it said the last time, and what is here. What the source has changed since comes; what was changed
+here stays, and is told. Reading a source, and the files behind its records, is the business of `api/adopt`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import apsw
+import msgspec
+
+from api.commands import loop as loop_commands
+from api.commands.deciding import Context, Handler
+from api.commands.media import PREPARE, PREPARE_ATTEMPTS_MAX
+from projections import active, adoptions, jobs, loop, plan, planning, settings
+from projections.active import ActiveCleared, ActiveSet
+from projections.adoptions import Adoption, AdoptionRecorded, Record
+from projections.jobs import JobClaimed, JobCompleted, JobFailed, JobProgressed, JobQueued, Standing
+from projections.loop import ENTRIES_MAX, Entry, LoopReordered
+from projections.media import Kind, MediaAdded, MediaUpdated, Status
+from projections.plan import Turn
+from projections.settings import BY_NAME, SettingChanged, Value
+
+CONVERT = "convert"
+"""Kind of the jobs that are taken over: work of the older system, which no worker of ours takes up."""
+
+RECORDS_BYTES_MAX = 400_000
+"""About how much JSON one event names records with; an event may have 1 MiB."""
+
+LOOP_BYTES_MAX = 900_000
+"""The same for the entries of the loop, which are one event, too."""
+
+
+class MediaRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """An item of the older library. `content` identifies its file at the source (None: there is none), `sha256` names the blob made of it.
+    `extra` is what has no field here."""
+
+    slug: str
+    filename: str
+    kind: Kind
+    type: str
+    size: int
+    status: Status
+    error: str | None = None
+    uploaded_at_us: int | None = None
+    width: int | None = None
+    height: int | None = None
+    frame_count: int | None = None
+    duration_us: int | None = None
+    extra: dict[str, Any] | None = None
+    content: str | None = None
+    sha256: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Its key among the records of the source."""
+        return f"media/{self.slug}"
+
+
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A job of the older system as it was found. `reported_at_us`: when it last said something."""
+
+    id: str
+    title: str
+    status: Literal["running", "completed", "failed"]
+    progress: float
+    stage: str | None = None
+    message: str | None = None
+    created_at_us: int | None = None
+    reported_at_us: int | None = None
+    extra: dict[str, Any] | None = None
+
+    @property
+    def key(self) -> str:
+        """Its key among the records of the source."""
+        return f"jobs/{self.id}"
+
+
+class StateRecord(msgspec.Struct, frozen=True):
+    """What an older installation has once: `loop` and `settings` as far as they have a counterpart here, `active` unless the source says nothing of
+    it (then None), and `rest`: what has no place here and is kept with the adoption."""
+
+    settings: Mapping[str, Value]
+    loop: tuple[str, ...] | None = None
+    active: ActiveRecord | None = None
+    rest: Mapping[str, Any] = {}
+
+
+class ActiveRecord(msgspec.Struct, frozen=True):
+    """The older installation's choice; None: nothing."""
+
+    slug: str | None
+
+
+class AdoptRecords(msgspec.Struct, frozen=True, kw_only=True):
+    """Take over these records. Media come before the state that names them, in the same command or an earlier one."""
+
+    system: str
+    source: str
+    media: tuple[MediaRecord, ...] = ()
+    jobs: tuple[JobRecord, ...] = ()
+    state: StateRecord | None = None
+
+
+class Held(msgspec.Struct, frozen=True):
+    """What is here under a slug. `duration_us` is the owner's."""
+
+    filename: str
+    sha256: str | None
+    tags: tuple[str, ...]
+    duration_us: int | None
+    uploaded_at_us: int
+    extra: dict[str, Any] | None
+    removed: bool
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """What is here of what the command names, what was taken over before, and the plan. `known`: slugs that the library has."""
+
+    held: Mapping[str, Held]
+    jobs: Mapping[str, Standing]
+    adoptions: Mapping[str, Adoption]
+    known: frozenset[str]
+    entries: tuple[Entry, ...]
+    active: str | None
+    settings: Mapping[str, Value]
+    plan: plan.State
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What becomes of one record. `changed`: something of it came now that was not here. `rule` and `why` when there is something to tell."""
+
+    key: str
+    how: Literal["imported", "merged", "skipped"]
+    changed: bool = False
+    rule: str | None = None
+    why: str | None = None
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """The events of a command, and what they mean for each of its records."""
+
+    events: tuple[msgspec.Struct, ...]
+    outcomes: tuple[Outcome, ...]
+
+
+def fingerprint(value: Any) -> str:
+    """A short hash of what a source says of a record."""
+    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()[:16]
+
+
+def fingerprint_of(record: MediaRecord | JobRecord) -> str:
+    """That of a record. A blob made here is not something that the source says."""
+    return fingerprint(msgspec.structs.replace(record, sha256=None) if isinstance(record, MediaRecord) else record)
+
+
+# -- load ----------------------------------------------------------------------------------------------------------------------------
+
+
+def load(db: apsw.Connection, command: AdoptRecords, now_us: int) -> State:
+    """Rows of the records that the command names."""
+    slugs = {record.slug for record in command.media}
+    keys = [record.key for record in (*command.media, *command.jobs)]
+    named = set[str]()
+    if command.state is not None:
+        keys += ["loop", "active", "rest", *(f"settings/{name}" for name in command.state.settings)]
+        named.update(command.state.loop or ())
+        if command.state.active is not None and command.state.active.slug is not None:
+            named.add(command.state.active.slug)
+    before = planning.state(db, now_us)
+    items = planning.items(db, slugs | named)
+    standing = {record.id: jobs.standing(db, record.id) for record in command.jobs}
+    return State(
+        held=_held(db, slugs),
+        jobs={id: job for id, job in standing.items() if job is not None},
+        adoptions=adoptions.find(db, command.source, keys),
+        known=frozenset(items),
+        entries=loop.entries(db),
+        active=active.get(db)[0].slug,
+        settings=settings.get(db),
+        plan=msgspec.structs.replace(before, items={**items, **before.items}),
+    )
+
+
+_tags = msgspec.json.Decoder(tuple[str, ...]).decode
+
+
+def _held(db: apsw.Connection, slugs: Iterable[str]) -> dict[str, Held]:
+    rows: list[Any] = db.execute(
+        "SELECT slug, filename, sha256, tags, duration, uploaded_at, extra, removed_at IS NOT NULL FROM media_items "
+        "WHERE slug IN (SELECT value FROM json_each(?))",
+        (msgspec.json.encode(sorted(slugs)).decode(),),
+    ).fetchall()
+    return {
+        slug: Held(
+            filename,
+            sha256,
+            _tags(tags),
+            duration,
+            uploaded_at,
+            None if extra is None else msgspec.json.decode(extra),
+            bool(removed),
+        )
+        for slug, filename, sha256, tags, duration, uploaded_at, extra, removed in rows
+    }
+
+
+# -- decide --------------------------------------------------------------------------------------------------------------------------
+
+
+def decide(command: AdoptRecords, state: State, context: Context) -> Sequence[msgspec.Struct]:
+    """The events of `judge`."""
+    return judge(command, state, context).events
+
+
+def judge(command: AdoptRecords, state: State, context: Context) -> Judgement:
+    """What taking these records over does, record by record. Pure."""
+    desk = _Desk(state, context)
+    for record in command.media:
+        desk.take_media(record)
+    for record in command.jobs:
+        desk.take_job(record)
+    if command.state is not None:
+        desk.take_state(command.state)
+    events = _with_turn(desk, context)
+    chunks = (AdoptionRecorded(command.system, command.source, chunk) for chunk in _chunks(desk.records))
+    return Judgement((*events, *chunks), tuple(desk.outcomes))
+
+
+class _Desk:
+    """Collects what the records of one command come to. `plan` is the plan's state as it will be."""
+
+    def __init__(self, state: State, context: Context) -> None:
+        self.state = state
+        self.context = context
+        self.events: list[msgspec.Struct] = []
+        self.outcomes: list[Outcome] = []
+        self.records: list[Record] = []
+        self.plan = state.plan
+        self.chosen: str | None = None
+        self.cleared = False
+        self.known = set(state.known)
+
+    def _note(self, outcome: Outcome, print: str | None = None, kept: Any = None) -> None:
+        self.outcomes.append(outcome)
+        if print is not None:
+            self.records.append(Record(outcome.key, print, kept))
+
+    # -- media
+
+    def take_media(self, record: MediaRecord) -> None:
+        """An item: new, known, changed, or in the way of another."""
+        key, print = record.key, fingerprint_of(record)
+        kept = {"filename": record.filename, "content": record.content}
+        adoption, held = self.state.adoptions.get(key), self.state.held.get(record.slug)
+        there = held if held is not None and not held.removed else None
+        if adoption is not None and adoption.fingerprint == print:
+            self._note(Outcome(key, "merged"))
+        elif adoption is not None and there is None:
+            self._note(Outcome(key, "merged", rule="IR-0.3", why="it was removed here, and stays removed"), print, kept)
+        elif adoption is not None and there is not None:
+            changes = self._changes(record, there, adoption.kept or {})
+            self.events += changes
+            self._note(Outcome(key, "merged", changed=bool(changes)), print, kept)
+        elif there is None:
+            self.events += self._added(record, (), None)
+            self._note(Outcome(key, "imported", changed=True), print, kept)
+        elif record.content is None or record.sha256 == there.sha256:
+            self._note(
+                Outcome(key, "merged", rule="IR-0.3", why="an item of this slug is here already, and stays as it is"), print, kept
+            )
+        else:
+            self._note(Outcome(key, "skipped", rule="IR-0.3", why="an item of this slug with another content is here already"))
+
+    def _changes(self, record: MediaRecord, held: Held, before: Mapping[str, Any]) -> list[msgspec.Struct]:
+        """What the source says anew. A name that was changed here stays."""
+        if held.filename != before.get("filename", held.filename):
+            record = msgspec.structs.replace(record, filename=held.filename)
+        if record.content != before.get("content") and record.content is not None:
+            return self._added(record, held.tags, held.duration_us)
+        if held.sha256 is None:
+            return self._added(record, held.tags, held.duration_us)
+        update = MediaUpdated(
+            record.slug,
+            filename=None if record.filename == held.filename else record.filename,
+            uploaded_at_us=None if record.uploaded_at_us == held.uploaded_at_us else record.uploaded_at_us,
+            extra=None if record.extra == held.extra else record.extra,
+        )
+        return [] if update == MediaUpdated(record.slug) else [update]
+
+    def _added(self, record: MediaRecord, tags: tuple[str, ...], duration_us: int | None) -> list[msgspec.Struct]:
+        events: list[msgspec.Struct] = [
+            MediaAdded(
+                record.slug, record.filename, record.kind, record.type, record.size, record.sha256, tags, record.status,
+                record.uploaded_at_us, record.width, record.height, record.frame_count, record.duration_us, record.extra,
+                error=record.error,
+            )
+        ]  # fmt: skip
+        if duration_us is not None:
+            events.append(MediaUpdated(record.slug, duration_us=duration_us))
+        if record.sha256 is not None:
+            events.append(
+                JobQueued(
+                    id=str(uuid.uuid5(uuid.UUID(self.context.id), record.slug)),
+                    kind=PREPARE,
+                    title=record.filename[:200],
+                    input={"slug": record.slug, "sha256": record.sha256},
+                    max_attempts=PREPARE_ATTEMPTS_MAX,
+                )
+            )
+        self.known.add(record.slug)
+        if self.plan.is_ready(record.slug):
+            item = plan.Item(record.slug, record.sha256, False, ((1, 0),), duration_us)
+            self.plan = msgspec.structs.replace(self.plan, items={**self.plan.items, record.slug: item})
+        return events
+
+    # -- jobs
+
+    def take_job(self, record: JobRecord) -> None:
+        """A job with its state as found; one that is finished here is final."""
+        key, print = record.key, fingerprint_of(record)
+        adoption, standing = self.state.adoptions.get(key), self.state.jobs.get(record.id)
+        if adoption is not None and adoption.fingerprint == print:
+            self._note(Outcome(key, "merged"))
+        elif standing is None:
+            self.events.append(
+                JobQueued(record.id, CONVERT, record.title, record.extra, max_attempts=1, created_at_us=record.created_at_us)
+            )
+            self.events.append(JobClaimed(record.id, None, 1))
+            self.events += _job_news(record)
+            self._note(Outcome(key, "imported", changed=True), print)
+        elif adoption is not None and not standing.finished:
+            news = _job_news(record)
+            self.events += news
+            self._note(Outcome(key, "merged", changed=bool(news)), print)
+        else:
+            why = "a job of this id is here already" if adoption is None else "it is finished here, and that is final"
+            self._note(Outcome(key, "merged", rule="IR-0.3", why=why), print)
+
+    # -- what there is once
+
+    def take_state(self, record: StateRecord) -> None:
+        """Settings, loop, choice, and what has no place here."""
+        for name, value in record.settings.items():
+            self._take_setting(name, value)
+        if record.loop is not None:
+            self._take_loop(record.loop)
+        if record.active is not None:
+            self._take_active(record.active.slug)
+        rest = dict(record.rest)
+        print = fingerprint(rest)
+        adoption = self.state.adoptions.get("rest")
+        if rest and (adoption is None or adoption.fingerprint != print):
+            self.records.append(Record("rest", print, rest))
+
+    def _take_setting(self, name: str, value: Value) -> None:
+        key, print, here = f"settings/{name}", fingerprint(value), self.state.settings[name]
+        adoption = self.state.adoptions.get(key)
+        if adoption is not None and adoption.fingerprint == print:
+            self._note(Outcome(key, "merged"))
+            return
+        untouched = here == (BY_NAME[name].default if adoption is None else adoption.kept)
+        if here != value and untouched:
+            self.events.append(SettingChanged(name, value))
+            if name == "defaultDuration":
+                self.plan = msgspec.structs.replace(self.plan, default_duration_us=round(float(value) * 1_000_000))
+        how = "imported" if adoption is None and (untouched or here == value) else "merged"
+        why = None if here == value or untouched else f"it was set here to {here!r}, and stays so"
+        self._note(Outcome(key, how, here != value and untouched, None if why is None else "IR-0.3", why), print, value)
+
+    def _take_loop(self, slugs: tuple[str, ...]) -> None:
+        print, adoption = fingerprint(slugs), self.state.adoptions.get("loop")
+        if adoption is not None and adoption.fingerprint == print:
+            self.outcomes += [Outcome(f"loop/{slug}", "merged") for slug in slugs]
+            return
+        present = [slug for slug in slugs if slug in self.known]
+        self.outcomes += [
+            Outcome(f"loop/{slug}", "skipped", rule="IR-1.4", why="the library here has no such item")
+            for slug in slugs
+            if slug not in self.known
+        ]
+        before: list[str] = [] if adoption is None else msgspec.convert(adoption.kept or [], list[str])
+        here = {entry.slug: entry for entry in self.state.entries}
+        order = present if list(here) == before else _merged(list(here), before, present)
+        order = self._within_bounds(order)
+        entries = tuple(
+            msgspec.structs.replace(here[slug], rank=(place + 1) * loop_commands.RANK_STEP)
+            if slug in here
+            else Entry(slug, (place + 1) * loop_commands.RANK_STEP)
+            for place, slug in enumerate(order)
+        )
+        if order != list(here):
+            self.events.append(LoopReordered(entries))
+            self.plan = msgspec.structs.replace(self.plan, entries=loop.plan_entries(entries))
+        self.outcomes += [
+            Outcome(f"loop/{slug}", "merged" if slug in here else "imported", slug not in here)
+            for slug in present
+            if slug in set(order)
+        ]
+        self.records.append(Record("loop", print, present))
+
+    def _within_bounds(self, order: list[str]) -> list[str]:
+        """As many entries as one loop may have, and one event can carry."""
+        size_bytes = 0
+        for place, slug in enumerate(order):
+            size_bytes += len(msgspec.json.encode(slug)) + 40
+            if place >= ENTRIES_MAX or size_bytes > LOOP_BYTES_MAX:
+                why = f"a loop has at most {ENTRIES_MAX} entries, and {LOOP_BYTES_MAX} bytes"
+                self.outcomes += [Outcome(f"loop/{one}", "skipped", rule="IR-0.8", why=why) for one in order[place:]]
+                return order[:place]
+        return order
+
+    def _take_active(self, slug: str | None) -> None:
+        print, adoption, here = fingerprint(slug), self.state.adoptions.get("active"), self.state.active
+        if adoption is not None and adoption.fingerprint == print:
+            self._note(Outcome("active", "merged"))
+            return
+        if slug is not None and slug not in self.known:
+            self._note(Outcome("active", "skipped", rule="IR-1.5", why=f"the library here has no item {slug!r}"))
+            return
+        untouched = here == (None if adoption is None else adoption.kept)
+        if here != slug and untouched:
+            self.plan = msgspec.structs.replace(self.plan, active=slug)
+            self.chosen, self.cleared = slug, slug is None
+            self.events.append(ActiveCleared(here) if slug is None else ActiveSet(slug))
+        how = "imported" if adoption is None and (untouched or here == slug) else "merged"
+        why = None if here == slug or untouched else f"{here!r} was chosen here, and stays chosen"
+        self._note(Outcome("active", how, here != slug and untouched, None if why is None else "IR-0.3", why), print, slug)
+
+
+def _job_news(record: JobRecord) -> list[msgspec.Struct]:
+    """The event that makes a running job what was found."""
+    match record.status:
+        case "completed":
+            return [JobCompleted(record.id, record.stage, record.message, finished_at_us=record.reported_at_us)]
+        case "failed":
+            error = record.message or "the older system gave no reason"
+            return [JobFailed(record.id, error, record.progress, record.stage, record.message, record.reported_at_us)]
+        case "running":
+            return [JobProgressed(record.id, record.progress, record.stage, record.message)]
+
+
+def _merged(here: list[str], before: list[str], now: list[str]) -> list[str]:
+    """The loop here, without what the source has taken out since, and with what it has put in at the end."""
+    gone = set(before) - set(now)
+    stays = [slug for slug in here if slug not in gone]
+    return [*stays, *(slug for slug in now if slug not in before and slug not in stays)]
+
+
+def _with_turn(desk: _Desk, context: Context) -> list[msgspec.Struct]:
+    """The events, the last of those that can change what plays with the turn that holds from then on."""
+    before, after, now_us = desk.state.plan, desk.plan, context.now_us
+    if after is before:
+        return desk.events
+    if desk.chosen is not None:
+        turn = plan.started(after, desk.chosen, now_us)
+    elif desk.cleared:
+        turn = Turn(None, now_us)
+    else:
+        turn = plan.carried(before, after, now_us)
+    events = list(desk.events)
+    places = [place for place, event in enumerate(events) if isinstance(event, _PLANNED)]
+    last: Any = events[places[-1]]
+    events[places[-1]] = msgspec.structs.replace(last, turn=turn)
+    return events
+
+
+_PLANNED = MediaAdded | LoopReordered | ActiveSet | ActiveCleared | SettingChanged
+
+
+def _chunks(records: Sequence[Record]) -> Iterator[tuple[Record, ...]]:
+    """The records in events of bounded size."""
+    chunk: list[Record] = []
+    size_bytes = 0
+    for record in records:
+        length = len(msgspec.json.encode(record))
+        if chunk and size_bytes + length > RECORDS_BYTES_MAX:
+            yield tuple(chunk)
+            chunk, size_bytes = [], 0
+        chunk.append(record)
+        size_bytes += length
+    if chunk:
+        yield tuple(chunk)
+
+
+HANDLERS = {AdoptRecords: Handler(load, decide)}
