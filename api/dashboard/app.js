@@ -1,0 +1,33 @@
+/** The page put together: starts each part, then follows the service. */
+
+import { connection } from "./connection.js";
+import { at } from "./dom.js";
+import { history } from "./history.js";
+import { itemSheet } from "./item.js";
+import { library } from "./library.js";
+import { loop } from "./loop.js";
+import { messages } from "./messages.js";
+import { panel } from "./panel.js";
+import { settings } from "./settings.js";
+import { start } from "./store.js";
+import { uploadsFromAnywhere } from "./uploads.js";
+
+const VIEWS = ["panel", "loop", "library", "message", "settings"];
+
+/** On a narrow screen one view at a time is shown, named by the address; on a wide one all are, and the address scrolls. */
+function view() {
+  const name = location.hash.slice(1);
+  const shown = VIEWS.includes(name) ? name : "panel";
+  document.body.dataset.view = shown;
+  for (const link of document.querySelectorAll(".tabs a")) {
+    if (link.hash === `#${shown}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  if (name) at(shown).focus({ preventScroll: matchMedia("(max-width: 899px)").matches });
+  if (matchMedia("(max-width: 899px)").matches) scrollTo(0, 0);
+}
+
+for (const part of [connection, panel, loop, library, itemSheet, uploadsFromAnywhere, messages, settings, history]) part();
+addEventListener("hashchange", view);
+view();
+start();
