@@ -20,9 +20,9 @@ lint: .make/test
 faults: .make/test
 	$(BIN)/pytest -q -m long --timeout 3600
 
-# Properties and hostile inputs, with a hundred times the examples.
+# Hostile requests by the hundred thousand.
 fuzz: .make/test
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -q -m "not long and not page" --timeout 3600 tests/projections tests/player tests/eventstore
+	PIXELOG_FUZZ_REQUESTS=100000 $(BIN)/pytest -q tests/api/http/test_hostile.py
 
 # The page in a real Chromium (apt install chromium).
 page: .make/page
