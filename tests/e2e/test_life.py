@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -84,7 +85,7 @@ def test_a_part_that_cannot_live_is_started_ever_more_slowly(up: Callable[..., P
         started.append(time.monotonic())
         os.kill(player, signal.SIGKILL)
         until(lambda player=player: not lives(player), "its end")
-    waits = [later - earlier for earlier, later in zip(started, started[1:], strict=False)]
+    waits = [later - earlier for earlier, later in itertools.pairwise(started)]
     assert [wait >= least for wait, least in zip(waits, (0.1, 0.5, 1.0), strict=True)] == [True, True, True], waits
     assert pixelog.part("serve") == service
 
