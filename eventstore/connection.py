@@ -9,7 +9,7 @@ import os
 import queue
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -167,15 +167,22 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
         _configure(db, WRITER_PRAGMAS)
     except BaseException as error:
         if db is not None:
-            db.close()
-        known = _unusable(path, error)
+            close(db)
+        known = unusable(path, error)
         if known is None:
             raise
         raise known from error
     return db
 
 
-def _unusable(path: Path, error: BaseException) -> Unusable | None:
+def close(db: apsw.Connection) -> None:
+    """Close a connection. The last one of a log brings the write-ahead log home and deletes it; where that fails, it stays, which is as good."""
+    with suppress(apsw.Error):
+        db.close()
+
+
+def unusable(path: Path, error: BaseException) -> Unusable | None:
+    """Why a log cannot be opened, when this error of SQLite kept it from being so; None for any other error."""
     match error:
         case apsw.CantOpenError() | apsw.ReadOnlyError() | apsw.PermissionsError():
             return Unusable("not_writable", f"{path} is not writable ({error}); check owner and permissions")
@@ -208,7 +215,7 @@ def open_reader(path: Path, vfs: str | None = None) -> apsw.Connection:
         # The writer brings the write-ahead log into the database; a reader that closes last must not do it after the writer refused to.
         db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     except BaseException:
-        db.close()
+        close(db)
         raise
     return db
 
@@ -231,7 +238,7 @@ class Readers:
             yield db
         finally:
             if self._closed:
-                db.close()
+                close(db)
             else:
                 self._idle.put(db)
 
@@ -269,6 +276,6 @@ class Readers:
         self._closed = True
         while True:
             try:
-                self._idle.get_nowait().close()
+                close(self._idle.get_nowait())
             except queue.Empty:
                 return

@@ -148,9 +148,12 @@ class EventStore:
             if version is None:
                 _create(db, clock, randomness)
             return cls(path, db, connection.Readers(path, vfs), clock, randomness, None, sync_after_seconds)
-        except BaseException:
-            db.close()
-            raise
+        except BaseException as error:
+            connection.close(db)
+            reason = connection.unusable(path, error)
+            if reason is None:
+                raise
+            raise reason from error
 
     # -- writing -------------------------------------------------------------------------------------------------------------------
 

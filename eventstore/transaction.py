@@ -161,19 +161,13 @@ class Transaction:
             self.db.execute("INSERT OR IGNORE INTO tags VALUES (?, ?)", (tag, position))
         self.head = Head(
             position, link, logtime_us, self.reading.wall_us, self.reading.boot_id,
-            self._boottime(logtime_us), head.epoch, head.dirty, head.synced_position,
+            self.reading.boottime_us + (logtime_us - self._base_us), head.epoch, head.dirty, head.synced_position,
         )  # fmt: skip
         self._touched = True
         return RecordedEvent(
             position, stream, version, event.type, event.schema_version, id, logtime_us, self.reading.wall_us,
             origin.actor, origin.correlation_id, origin.causation_id, event.tags, event.data, link,
         )  # fmt: skip
-
-    def _boottime(self, logtime_us: int) -> int:
-        """The boot-time clock at this logtime: within a boot their difference never changes, though events at one instant run a little ahead."""
-        if self.reading.boot_id == self.head.boot_id:
-            return self.head.boottime_us + (logtime_us - self.head.logtime_us)
-        return self.reading.boottime_us + (logtime_us - self._base_us)
 
     def recall(self, scope: str, key: str, fingerprint: bytes) -> Remembered | None:
         """The first answer under this key, or None. Raises KeyReused when the key belongs to a different request."""

@@ -31,6 +31,7 @@ from typing import Any, Protocol
 
 import apsw
 
+from eventstore import connection
 from eventstore.errors import Busy, OutOfSpace, Overloaded, ReadOnly, Stopped
 
 BATCH_MAX = 128
@@ -363,11 +364,14 @@ class Writer:
             return False
 
     def close(self) -> None:
-        """Wait for the commits under way (bounded), refuse further work and close the connection."""
+        """Wait for the commits under way (bounded), refuse further work, bring the write-ahead log home and close the connection."""
         with self._gate:
-            self._stopped = self._stopped or "the log was closed"
-            if self._leader != threading.get_ident() and self._idle.wait_for(lambda: self._leader is None, CLOSE_WAIT_SECONDS):
-                self._db.close()
+            failed, self._stopped = self._stopped, self._stopped or "the log was closed"
+            if self._leader == threading.get_ident() or not self._idle.wait_for(lambda: self._leader is None, CLOSE_WAIT_SECONDS):
+                return
+            if failed is None and self._wal_pages:
+                self._checkpoint()
+            connection.close(self._db)
 
 
 def _cause(error: apsw.IOError) -> int:
