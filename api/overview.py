@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import apsw
 import msgspec
 
 from api import cursors
 from eventstore.reading import read_head
-from projections import active, display, jobs, loop, media, messages, playback, settings
+from projections import active, device, display, jobs, loop, media, messages, playback, settings
+from projections.device import Device, Storage
 from projections.jobs import Job
 from projections.loop import Loop
 from projections.media import MediaPage
@@ -71,10 +71,10 @@ class Dashboard(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     media: MediaPage
     jobs: list[Job]
     player: Player
-    device: Mapping[str, Any] | None
+    device: Device | None
     settings: Mapping[str, Value]
     messages: list[Message]
-    storage: Mapping[str, Any] | None
+    storage: Storage | None
 
 
 def player(db: apsw.Connection) -> Player:
@@ -118,10 +118,10 @@ def dashboard(db: apsw.Connection, log_id: str, now_us: int) -> Dashboard:
         media=MediaPage(items, None if following is None else cursors.encode(following), total),
         jobs=jobs.recent(db, now_us, JOBS_MAX),
         player=player(db),
-        device=None,
+        device=device.get(db),
         settings=settings.get(db),
         messages=messages.live(db, now_us, MESSAGES_MAX)[0],
-        storage=None,
+        storage=device.storage(db),
     )
 
 

@@ -12,6 +12,7 @@ from types import FrameType
 
 from api.cli.ports import UNREPORTED, LogSource, PrepareDesk, end_with_parent, reporter
 from api.data import ServiceLock
+from api.device.watching import DeviceWatch
 from api.service import StateService
 from player.panels.bus import Wiring
 from player.panels.open import open_panel
@@ -84,9 +85,12 @@ def serve(data: Path, listener: socket.socket, upload_bytes_max: int, opened: Ca
         try:
             opened()
             screen = ScreenReader(service.data.screen())
+            watch = DeviceWatch(service.executor, service.data.root)
             server = Server(create_app(service, screen=screen, limits=Limits(upload_bytes_max)))
             _follow_parent(server.stop)
+            watch.start()
             server.run([listener])
+            watch.stop()
             screen.close()
         finally:
             lock.release()

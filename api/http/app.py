@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.http import (
     active,
     dashboard,
+    device,
     events,
     health,
     heartbeats,
@@ -56,6 +57,7 @@ AREAS: tuple[Any, ...] = (
     events,
     history,
     plays,
+    device,
 )
 """Modules whose routes lie under BASE."""
 
