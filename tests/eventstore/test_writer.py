@@ -1,0 +1,222 @@
+"""The writer under many threads: nobody waits for ever, what is acknowledged is committed, and nothing is applied twice."""
+
+from __future__ import annotations
+
+import ctypes
+import random
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from eventstore import writer as writer_module
+from eventstore.errors import Overloaded, Stopped, WrongVersion
+from eventstore.store import EventStore
+from eventstore.testing.clock import FakeClock
+from tests.eventstore.conftest import event, problems, wait_until
+
+THREADS = 48
+ROUNDS = 200
+
+
+class Refusal(Exception):
+    """What a work of these tests raises on purpose."""
+
+
+class Abort(BaseException):
+    """As a KeyboardInterrupt or SystemExit would be: not an Exception."""
+
+
+def run_all(threads: list[threading.Thread], seconds: float = 60) -> None:
+    """Start and join; a thread that does not end in time waits for ever."""
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    assert [thread.name for thread in threads if thread.is_alive()] == []
+
+
+def hold(store: EventStore) -> tuple[threading.Thread, threading.Event]:
+    """Keep the writer busy until the event is set: others pile up behind it."""
+    inside, release = threading.Event(), threading.Event()
+
+    def work(_: object) -> None:
+        inside.set()
+        assert release.wait(60)
+
+    thread = threading.Thread(target=store.transact, args=(work,))
+    thread.start()
+    assert inside.wait(20)
+    return thread, release
+
+
+def test_a_crowd_with_failing_works(store: EventStore) -> None:
+    """48 threads; every third work fails after it has appended, some with a BaseException: exactly the acknowledged events are there."""
+    acknowledged: list[int] = []
+    failures: list[tuple[str, type]] = []
+
+    def client(number: int) -> None:
+        chance = random.Random(number)
+        for round in range(25):
+            kind = chance.choice(["pass", "pass", "pass", "pass", "refuse", "abort"])
+
+            def work(transaction: object, text: str = f"{number}-{round}", kind: str = kind) -> int:
+                (one,) = transaction.append(f"s{number % 5}", [event(text)])  # type: ignore[attr-defined]
+                if kind == "refuse":
+                    raise Refusal
+                if kind == "abort":
+                    raise Abort
+                return one.position
+
+            try:
+                acknowledged.append(store.transact(work, durable=chance.random() < 0.3))
+            except (Refusal, Abort) as error:
+                failures.append((kind, type(error)))
+
+    run_all([threading.Thread(target=client, args=(number,)) for number in range(THREADS)])
+    assert len(acknowledged) + len(failures) == THREADS * 25
+    assert set(failures) == {("refuse", Refusal), ("abort", Abort)}
+    assert sorted(acknowledged) == list(range(1, len(acknowledged) + 1))
+    assert [one.position for one in store.read()] == sorted(acknowledged)
+    assert len({one.data for one in store.read()}) == len(acknowledged)
+
+
+def test_those_who_wait_share_one_commit(store: EventStore) -> None:
+    """While one holds the writer thirty pile up; they are committed together, and each gets its own answer."""
+    assert store.writer is not None
+    holder, release = hold(store)
+    before = store.writer.commits
+    answers: dict[int, int] = {}
+    threads = [
+        threading.Thread(target=lambda n=number: answers.__setitem__(n, store.append(f"s{n}", event(str(n))).position))
+        for number in range(30)
+    ]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(store.writer._waiting) == 30)  # type: ignore[union-attr]
+    release.set()
+    for thread in (holder, *threads):
+        thread.join(20)
+    assert store.writer.commits == before + 2
+    assert sorted(answers.values()) == list(range(1, 31))
+    by_position = {one.position: one.stream for one in store.read()}
+    assert {number: by_position[position] for number, position in answers.items()} == {n: f"s{n}" for n in range(30)}
+
+
+def test_a_refusal_in_a_batch_concerns_its_caller_only(store: EventStore) -> None:
+    """Of a batch of eight the odd ones are stale: they get their refusal, the even ones are committed without a gap."""
+    holder, release = hold(store)
+    answers: dict[int, int | str] = {}
+
+    def client(number: int) -> None:
+        try:
+            answers[number] = store.append(f"s{number}", event(), number % 2).position
+        except WrongVersion as refusal:
+            answers[number] = refusal.code
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(store.writer._waiting) == 8)  # type: ignore[union-attr]
+    release.set()
+    for thread in (holder, *threads):
+        thread.join(20)
+    assert [answers[number] for number in (1, 3, 5, 7)] == ["wrong_version"] * 4
+    assert sorted(answers[number] for number in (0, 2, 4, 6)) == [1, 2, 3, 4]  # type: ignore[type-var]
+
+
+def test_the_queue_is_bounded(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes when it is full is told so at once; nobody who is in it is lost."""
+    monkeypatch.setattr(writer_module, "WAITING_MAX", 4)
+    holder, release = hold(store)
+    threads = [threading.Thread(target=store.append, args=("s", event())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(store.writer._waiting) == 4)  # type: ignore[union-attr]
+    with pytest.raises(Overloaded):
+        store.append("s", event())
+    release.set()
+    for thread in (holder, *threads):
+        thread.join(20)
+    assert store.head().position == 4
+    assert store.append("s", event()).position == 5
+
+
+def test_closing_answers_everyone(path: Path) -> None:
+    """Whoever waits when the log is closed hears that it is; whoever was acknowledged is in the log."""
+    store = EventStore.open(path)
+    acknowledged: list[int] = []
+    refused: list[str] = []
+
+    def client(number: int) -> None:
+        try:
+            while True:
+                acknowledged.append(store.append(f"s{number}", event()).position)
+        except Stopped as refusal:
+            refused.append(str(refusal))
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(acknowledged) > 50)
+    store.close()
+    for thread in threads:
+        thread.join(20)
+    assert refused == ["the log was closed"] * 16
+    with EventStore.open(path) as again:
+        assert [one.position for one in again.read()] == sorted(acknowledged)
+
+
+def test_interrupts_at_any_moment(path: Path) -> None:
+    """Threads are interrupted again and again, wherever they are: the others go on, nothing acknowledged is missing, nothing is there twice.
+
+    An interrupted caller does not know whether its event was committed, and asks again under its key.
+    """
+    interrupt = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    acknowledged: set[str] = set()
+    hits = 0
+    ended: set[int] = set()
+    with EventStore.open(path, clock=FakeClock()) as store:
+
+        def client(number: int) -> None:
+            nonlocal hits
+            todo = [f"{number}-{round}" for round in range(ROUNDS)]
+            while todo:
+                try:
+                    while todo:
+                        store.append(f"s{number}", event(todo[-1]), idempotency_key=todo[-1], durable=False)
+                        acknowledged.add(todo[-1])
+                        todo.pop()
+                except Abort:
+                    hits += 1
+            ended.add(threading.get_ident())
+
+        def guarded(number: int) -> None:
+            while True:
+                try:
+                    client(number)
+                    return
+                except Abort:
+                    continue  # it hit between the tries
+
+        threads = [threading.Thread(target=guarded, args=(number,)) for number in range(12)]
+        for thread in threads:
+            thread.start()
+        chance = random.Random(5)
+        deadline = time.monotonic() + 15
+        while time.monotonic() < deadline and any(thread.is_alive() for thread in threads):
+            victim = chance.choice(threads)
+            if victim.ident is not None and victim.ident not in ended and victim.is_alive():
+                interrupt(ctypes.c_ulong(victim.ident), ctypes.py_object(Abort))
+            time.sleep(chance.random() * 0.001)
+        for thread in threads:
+            thread.join(30)
+        assert [thread.name for thread in threads if thread.is_alive()] == []
+        assert hits > 50
+        found = [one.data for one in store.read()]
+        assert len(found) == len(set(found)) == 12 * ROUNDS
+        assert len(acknowledged) == 12 * ROUNDS
+        assert problems(store) == []
+        assert store.append("last", event()).position == 12 * ROUNDS + 1
