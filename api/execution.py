@@ -14,7 +14,7 @@ import apsw
 import msgspec
 
 from api.commands.catalogue import HANDLERS
-from api.commands.deciding import Context
+from api.commands.deciding import Context, Handler
 from eventstore.clock import WALL_STEP_US, Reading, random_bytes, uuid7
 from eventstore.record import NOBODY, Origin, RecordedEvent
 from eventstore.store import EventStore
@@ -23,6 +23,9 @@ from projections import catalogue, clock, folding, plan, planning
 from projections.clock import ClockStepped, LogOpened
 
 T = TypeVar("T")
+
+STANDING_DOUBTED_US = 10_000_000
+"""How long another process's word on the wall clock's standing is left alone: twice the interval in which each asks the kernel."""
 
 
 class Repeat(msgspec.Struct, frozen=True):
@@ -63,7 +66,8 @@ class Executor:
     def __init__(self, store: EventStore, randomness: Callable[[int], bytes] = random_bytes) -> None:
         self.store = store
         self._randomness = randomness
-        self._synchronised: bool | None = None
+        self._standing: bool | None = None
+        self._doubted_since_us: int | None = None
 
     def execute(
         self,
@@ -87,17 +91,7 @@ class Executor:
                 if known is not None:
                     answer: Any = Stored(known.status, known.answer)
                     return Outcome(known.position, answer, (), replayed=True)
-            housekeeping = self._housekeeping(transaction)
-            context = self._context(transaction, len(housekeeping), origin.actor)
-            state = handler.load(transaction.db, command, context.now_us)
-            decided = handler.decide(command, state, context)
-            events: tuple[RecordedEvent, ...] = ()
-            if decided:
-                if housekeeping:
-                    if isinstance(housekeeping[0], LogOpened) and not housekeeping[0].clean:
-                        transaction.new_epoch()
-                    self._append(transaction, housekeeping, NOBODY)
-                events = self._append(transaction, decided, origin)
+            events = self._carry_out(transaction, handler, command, origin)
             outcome = Outcome(transaction.head.position, respond(transaction.db, events), events)
             if repeat is not None:
                 self._remember(transaction, scope, repeat, outcome, durable)
@@ -105,10 +99,37 @@ class Executor:
 
         return self.store.transact(work, durable)
 
-    def _context(self, transaction: Transaction, ahead: int, actor: str | None) -> Context:
+    def _carry_out(
+        self, transaction: Transaction, handler: Handler, command: msgspec.Struct, origin: Origin
+    ) -> tuple[RecordedEvent, ...]:
+        """Load, decide, append and fold. What the clocks have to say stands before the command's events, and only if there are any; the
+        decision is made with it."""
+        said = self._clocks(transaction)
+        if said is None:
+            return self._decide(transaction, handler, command, origin)
+        mark = transaction.mark()
+        transaction.db.execute("SAVEPOINT clocks")
+        if isinstance(said, LogOpened) and not said.clean:
+            transaction.new_epoch()
+        self._append(transaction, [said], NOBODY)
+        events = self._decide(transaction, handler, command, origin)
+        if not events:
+            transaction.db.execute("ROLLBACK TO clocks")
+            transaction.reset(mark)
+        transaction.db.execute("RELEASE clocks")
+        return events
+
+    def _decide(
+        self, transaction: Transaction, handler: Handler, command: msgspec.Struct, origin: Origin
+    ) -> tuple[RecordedEvent, ...]:
+        context = self._context(transaction, origin.actor)
+        state = handler.load(transaction.db, command, context.now_us)
+        return self._append(transaction, handler.decide(command, state, context), origin)
+
+    def _context(self, transaction: Transaction, actor: str | None) -> Context:
         random = self._randomness(18)
         return Context(
-            now_us=transaction.now_us + ahead,
+            now_us=transaction.now_us,
             time_us=transaction.reading.wall_us,
             id=str(uuid.UUID(bytes=uuid7(transaction.reading.wall_us, random))),
             seed=int.from_bytes(random[10:17], "big"),
@@ -129,31 +150,38 @@ class Executor:
         kept = Remembered(repeat.fingerprint, outcome.position, first, len(outcome.events), answer.status, answer.body)
         transaction.remember(scope, repeat.key, kept, relaxed=not durable)
 
-    def _housekeeping(self, transaction: Transaction) -> list[msgspec.Struct]:
+    def _clocks(self, transaction: Transaction) -> LogOpened | ClockStepped | None:
         """What the log must note of its clocks before the next event."""
         reading, head = transaction.reading, transaction.head
+        offset_us = reading.wall_us - transaction.now_us
         if reading.boot_id != head.boot_id:
             clean = not head.dirty
             # After a power cut readers may have seen relaxed events that are gone: a new epoch tells them.
             epoch = head.epoch if clean else head.epoch + 1
-            return [LogOpened(reading.boot_id, reading.synchronised, clean, epoch, self._turn(transaction))]
-        step_us = (reading.wall_us - transaction.now_us) - (head.time_us - head.logtime_us)
-        if abs(step_us) <= WALL_STEP_US and not self._standing_changed(transaction, reading):
-            return []
-        return [ClockStepped(step_us, reading.synchronised, self._turn(transaction))]
+            return LogOpened(reading.boot_id, reading.synchronised, clean, epoch, self._turn(transaction, offset_us))
+        known = clock.get(transaction.db)
+        step_us = 0 if known.offset_us is None else offset_us - known.offset_us
+        if abs(step_us) <= WALL_STEP_US and not self._standing_changed(known.trusted, reading):
+            return None
+        return ClockStepped(step_us, reading.synchronised, self._turn(transaction, offset_us))
 
-    def _standing_changed(self, transaction: Transaction, reading: Reading) -> bool:
-        """Whether the kernel's trust in the wall clock is another than the log knows. Asked of the tables only when it may have changed."""
-        if reading.synchronised == self._synchronised:
+    def _standing_changed(self, trusted: bool, reading: Reading) -> bool:
+        """Whether the kernel's trust in the wall clock is another than the log knows. Processes learn of it seconds apart: one that has read
+        nothing new itself lets the others' word stand for STANDING_DOUBTED_US, so that they do not contradict each other with each command."""
+        if reading.synchronised == trusted:
+            self._standing, self._doubted_since_us = trusted, None
             return False
-        known = clock.get(transaction.db).trusted
-        if known == reading.synchronised:
-            self._synchronised = known
-        return known != reading.synchronised
+        if reading.synchronised != self._standing:
+            return True
+        if self._doubted_since_us is None:
+            self._doubted_since_us = reading.boottime_us
+        return reading.boottime_us - self._doubted_since_us >= STANDING_DOUBTED_US
 
-    def _turn(self, transaction: Transaction) -> plan.Turn | None:
-        """What plays now; hours of the loop count from the clock that was believed so far."""
+    def _turn(self, transaction: Transaction, offset_us: int) -> plan.Turn | None:
+        """What plays now, made to hold with the clock as it is from now on: hours of the loop count from it."""
         if transaction.head.position == 0:
             return None
         now_us = transaction.now_us
-        return plan.turn_at(planning.state(transaction.db, now_us), now_us)
+        before = planning.state(transaction.db, now_us)
+        after = msgspec.structs.replace(before, clock=plan.Clock(offset_us, transaction.reading.synchronised))
+        return plan.carried(before, after, now_us)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+from functools import cache
 from typing import Any
 from zoneinfo import available_timezones
 
@@ -48,6 +50,12 @@ NAME_CHARACTERS_MAX = 100
 """Characters of a text setting: fits on a panel and in a title."""
 
 
+@cache
+def _time_zones() -> frozenset[str]:
+    """The zones that this machine knows: reading them all takes longer than a command may."""
+    return frozenset(available_timezones())
+
+
 def problem(setting: Setting, value: object) -> str | None:
     """What is wrong with a value for this setting, as a sentence, or None."""
     if setting.type == "string":
@@ -55,10 +63,12 @@ def problem(setting: Setting, value: object) -> str | None:
             return f"{setting.name} is a text"
         if setting.choices is not None and value not in setting.choices:
             return f"{setting.name} is one of {', '.join(map(str, setting.choices))}"
-        if setting.name == "timeZone" and value not in available_timezones():
+        if setting.name == "timeZone" and value not in _time_zones():
             return f"{value!r} is not a time zone; write it like Europe/Paris"
         if not 0 < len(value) <= NAME_CHARACTERS_MAX:
             return f"{setting.name} has 1 to {NAME_CHARACTERS_MAX} characters"
+        if any(unicodedata.category(one) in ("Cc", "Cs") for one in value):
+            return f"{setting.name} has no control characters"
         return None
     if (
         isinstance(value, bool)

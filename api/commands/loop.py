@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import get_args
 
 import apsw
 import msgspec
@@ -102,9 +103,9 @@ def decide(command: Command, state: State, context: Context) -> Sequence[msgspec
 
 
 def _replace(command: ReplaceLoop, state: State, context: Context) -> Sequence[msgspec.Struct]:
-    _check(command.items, state.known, "/items/{}")
     if len(command.items) > ENTRIES_MAX:
         raise Rejected("too_many", f"a loop has at most {ENTRIES_MAX} entries")
+    _check(command.items, state.known, "/items/{}", command.mode)
     entries = tuple(entry(item, (place + 1) * RANK_STEP) for place, item in enumerate(command.items))
     mode = command.mode or state.mode
     shuffle = state.shuffle if command.shuffle is None else command.shuffle
@@ -132,16 +133,18 @@ def _add(command: AddLoopItem, state: State, context: Context) -> Sequence[msgsp
     place = min(place, len(others))
     if len(others) >= ENTRIES_MAX:
         raise Rejected("too_many", f"a loop has at most {ENTRIES_MAX} entries")
-    rank = _rank_between(others[place - 1].rank if place else 0, others[place].rank if place < len(others) else None)
-    if rank is None:
-        wanted = entry(command.item, 0)
-        order = [*others[:place], wanted, *others[place:]]
-        entries = tuple(msgspec.structs.replace(one, rank=(number + 1) * RANK_STEP) for number, one in enumerate(order))
-        return [LoopReordered(entries, _turn(state, context, entries, state.mode, state.seed))]
-    added = entry(command.item, rank)
-    entries = (*others[:place], added, *others[place:])
-    if [_comparable(one) for one in entries] == [_comparable(one) for one in state.entries]:
+    stays = present is not None and state.entries[place] is present
+    if present is not None and stays:
+        rank: int | None = present.rank
+    else:
+        rank = _rank_between(others[place - 1].rank if place else 0, others[place].rank if place < len(others) else None)
+    added = entry(command.item, rank or 0)
+    if stays and added == present:
         return []
+    entries = (*others[:place], added, *others[place:])
+    if rank is None:
+        entries = tuple(msgspec.structs.replace(one, rank=(number + 1) * RANK_STEP) for number, one in enumerate(entries))
+        return [LoopReordered(entries, _turn(state, context, entries, state.mode, state.seed))]
     return [LoopItemAdded(added.slug, place, added, _turn(state, context, entries, state.mode, state.seed))]
 
 
@@ -175,9 +178,11 @@ def _comparable(one: Entry) -> Entry:
     return msgspec.structs.replace(one, rank=0)
 
 
-def _check(items: Sequence[NewEntry], known: frozenset[str], place: str) -> None:
-    """Raise Rejected (invalid) naming everything that is wrong with these entries."""
+def _check(items: Sequence[NewEntry], known: frozenset[str], place: str, mode: Mode | None = None) -> None:
+    """Raise Rejected (invalid) naming everything that is wrong with these entries and the mode."""
     faults: list[Fault] = []
+    if mode is not None and mode not in get_args(Mode):
+        faults.append(Fault("/mode", f"mode is one of {', '.join(get_args(Mode))}"))
     seen: set[str] = set()
     for number, item in enumerate(items):
         where = place.format(number)
@@ -210,8 +215,6 @@ def _check_entry(item: NewEntry, where: str) -> list[Fault]:
 def _turn(state: State, context: Context, entries: Sequence[Entry], mode: Mode, seed: int | None) -> plan.Turn:
     before = state.plan
     after = msgspec.structs.replace(before, entries=loop.plan_entries(tuple(entries)), mode=mode, shuffle_seed=seed)
-    if before.mode == "one" and mode == "all":
-        return plan.released(before, context.now_us)
     return plan.carried(before, after, context.now_us)
 
 

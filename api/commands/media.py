@@ -138,8 +138,10 @@ def load(db: apsw.Connection, command: Command, now_us: int) -> State:
         slug = media.slug_of_content(db, command.sha256)
         base = command.slug or slug_base(command.filename)
         rows = db.execute(
-            "SELECT slug FROM media_items WHERE removed_at IS NULL AND (slug = ? OR slug GLOB ? || '-[0-9]*')",
-            (base, _literal_glob(base)),
+            "SELECT slug FROM media_items WHERE removed_at IS NULL AND slug = ? "
+            # The range is for the index; `.` is the character after `-`.
+            "UNION ALL SELECT slug FROM media_items WHERE removed_at IS NULL AND slug > ? AND slug < ? AND slug GLOB ?",
+            (base, f"{base}-", f"{base}.", f"{_literal_glob(base)}-[0-9]*"),
         )
         taken = frozenset(str(row[0]) for row in rows)
     else:
@@ -193,16 +195,25 @@ def _add(command: AddMedia, state: State, context: Context) -> Sequence[msgspec.
         after = msgspec.structs.replace(after, items={**after.items, slug: plan.Item(slug, command.sha256, False, ((1, 0),))})
         events.append(MediaAdded(slug, command.filename, command.kind, command.type, command.size, command.sha256))
         events.append(_prepare_job(context.id, slug, command.filename, command.sha256))
+    begins = command.make_active and not (state.active == slug and _is_on(before, slug, context.now_us))
     if command.add_to_loop and all(entry.slug != slug for entry in state.entries):
         place = len(state.entries)
+        if place >= loop.ENTRIES_MAX:
+            raise Rejected("too_many", f"a loop has at most {loop.ENTRIES_MAX} entries")
         entry = loop.Entry(slug, loop_commands.rank_at_end(state.entries))
         after = msgspec.structs.replace(after, entries=loop.plan_entries((*state.entries, entry)))
-        turn = None if command.make_active else plan.carried(before, after, context.now_us)
+        turn = None if begins else plan.carried(before, after, context.now_us)
         events.append(LoopItemAdded(slug, place, entry, turn))
-    if command.make_active and state.active != slug:
+    if begins:
         after = msgspec.structs.replace(after, active=slug)
         events.append(ActiveSet(slug, plan.started(after, slug, context.now_us)))
     return events
+
+
+def _is_on(state: plan.State, slug: str, now_us: int) -> bool:
+    """Whether it is this item's turn, or would be if it were ready."""
+    turn = plan.turn_at(state, now_us)
+    return slug in (turn.slug, turn.waiting)
 
 
 def _prepare_job(id: str, slug: str, filename: str, sha256: str) -> JobQueued:
@@ -233,9 +244,9 @@ def _finish(command: FinishPreparing, state: State, context: Context) -> Sequenc
     others = tuple(pack for pack in state.files.packs if _geometry(pack) != geometry)
     packs = (*others, command.pack)[-PACKS_MAX:]
     turn = None
-    if state.item.status != "ready":
-        before = state.plan
-        old = before.items.get(command.slug)
+    before = state.plan
+    old = before.items.get(command.slug)
+    if old is None or not old.ready or old.delays != command.delays:
         item = plan.Item(command.slug, command.sha256, True, command.delays, old.duration_us if old else None)
         after = msgspec.structs.replace(before, items={**before.items, command.slug: item})
         turn = plan.became_ready(before, after, command.slug, context.now_us)
@@ -273,7 +284,7 @@ def _update(command: UpdateMedia, state: State, context: Context) -> Sequence[ms
     new_filename = None if command.filename == item.filename else command.filename
     new_tags = None if tags == item.tags else tags
     new_duration_us = None if duration_us == own else duration_us
-    clear = command.clear_duration and own is not None
+    clear = command.clear_duration and duration_us is None and own is not None
     if (new_filename, new_tags, new_duration_us, clear) == (None, None, None, False):
         return []
     turn = None
@@ -329,7 +340,7 @@ def _check_texts(filename: str | None, tags: Sequence[str] | None, slug: str | N
         faults.append(Fault("/slug", f"a slug has 1 to {SLUG_CHARACTERS_MAX} characters, without blanks at its ends"))
     if tags is not None and (len(tags) > TAGS_MAX or any(not 0 < len(tag) <= TAG_CHARACTERS_MAX for tag in tags)):
         faults.append(Fault("/tags", f"at most {TAGS_MAX} tags of 1 to {TAG_CHARACTERS_MAX} characters"))
-    for pointer, text in (("/filename", filename), ("/slug", slug)):
+    for pointer, text in (("/filename", filename), ("/slug", slug), *(("/tags", tag) for tag in tags or ())):
         if text is not None and any(unicodedata.category(one) in ("Cc", "Cs") for one in text):
             faults.append(Fault(pointer, "control characters are not allowed here"))
     if faults:

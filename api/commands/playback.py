@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import apsw
 import msgspec
@@ -67,6 +67,8 @@ def decide(command: Control | Jump, state: State, context: Context) -> Sequence[
         case "next" | "previous":
             turn = plan.next_turn(before, now_us) if action == "next" else plan.previous_turn(before, now_us)
             return [] if turn is None or turn.slug is None else [PlaybackJumped(turn.slug, action, turn)]
+        case _:
+            raise Rejected("invalid", f"there is no button {action!r}; there are {', '.join(get_args(Action))}")
 
 
 HANDLERS = {Control: Handler(load, decide), Jump: Handler(load, decide)}
