@@ -126,8 +126,12 @@ def _worker(call: Call) -> int:
 
 
 def _up(call: Call) -> int:
+    from api.cli.pulse import Pulse, Turns
     from api.cli.up import Part, Supervisor, answers
+    from api.notify import Notifier
+    from player.screen import ScreenReader
 
+    notifier = Notifier.from_environment()
     settings = _config(call)
     _check_display(call, settings)
     data = DataDirectory(call.data)
@@ -162,9 +166,16 @@ def _up(call: Call) -> int:
             subprocess.run([sys.executable, "-m", "pixelog", "demo", "--json", *common], stdout=subprocess.DEVNULL, check=False)
         _announce(call, page, local, data.root)
 
+    def service_answers() -> bool:
+        return answers(f"{local}/readyz")
+
+    screen = ScreenReader(data.screen())
+    turns = Turns(lambda: parts[1].process.pid if parts[1].process else None)
+    pulse = Pulse(notifier, page, service_answers, lambda: screen.live_sequence() is not None, turns.go_on)
     try:
-        return Supervisor(parts, lambda: answers(f"{local}/readyz"), ready).run()
+        return Supervisor(parts, service_answers, ready, pulse).run()
     finally:
+        screen.close()
         os.close(writing)
         os.close(reading)
         listener.close()

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
 from api.cli.parts import PARENT_VARIABLE
+from api.cli.pulse import Pulse
 
 BACK_OFF_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 """Waits before a dead part is started again; the last one repeats, so a broken part costs one start in five seconds."""
@@ -71,12 +72,14 @@ class Part:
 
 
 class Supervisor:
-    """Keeps parts running until a signal. `ready` is called once, from the loop, when `is_ready` first answers true."""
+    """Keeps parts running until a signal. `ready` is called once, from the loop, when `is_ready` first answers true; from then on `pulse`
+    has its turns."""
 
-    def __init__(self, parts: Sequence[Part], is_ready: Callable[[], bool], ready: Callable[[], None]) -> None:
+    def __init__(self, parts: Sequence[Part], is_ready: Callable[[], bool], ready: Callable[[], None], pulse: Pulse) -> None:
         self._parts = parts
         self._is_ready = is_ready
         self._ready = ready
+        self._pulse = pulse
         self._stopping = False
         self._selector = selectors.DefaultSelector()
 
@@ -84,7 +87,7 @@ class Supervisor:
         """Run until SIGTERM or SIGINT (0), or until a part says that going on is pointless (its code)."""
         reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writing)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGABRT):  # the last one is a watchdog's
             signal.signal(number, self._on_signal)
         self._selector.register(reading, selectors.EVENT_READ, None)
         for part in self._parts:
@@ -102,6 +105,9 @@ class Supervisor:
             if not announced and not self._stopping and self._is_ready():
                 announced = True
                 self._ready()
+            if announced and not self._stopping:
+                self._pulse.turn()
+        self._pulse.stop()
         self._stop()
         return code
 
@@ -110,7 +116,7 @@ class Supervisor:
 
     def _pause(self, announced: bool) -> float:
         waits = [part.due - time.monotonic() for part in self._parts if part.process is None]
-        return max(0.0, min([*waits, 60.0 if announced else 0.02]))
+        return max(0.0, min([*waits, *([60.0, self._pulse.wait_seconds()] if announced else [0.02])]))
 
     def _start(self, part: Part) -> None:
         part.start()
