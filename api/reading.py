@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from api.data import DataDirectory
 from eventstore import connection
 from eventstore.clock import Clock
 from eventstore.store import EventStore
-from projections import catalogue, folding
+from projections import folding
 
 
 def open_for_reading(data: DataDirectory, clock: Clock | None = None, *, prepare: bool = True) -> EventStore:
@@ -34,8 +32,4 @@ def open_for_reading(data: DataDirectory, clock: Clock | None = None, *, prepare
 def is_current(store: EventStore) -> bool:
     """Whether every area is folded up to the head by the fold of this very program."""
     with store.snapshot() as db:
-        if not db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'projections'").get:
-            return False
-        known: dict[Any, Any] = dict(db.execute("SELECT area, fingerprint FROM projections").fetchall())  # type: ignore[arg-type]
-        head: int = db.execute("SELECT position FROM head").get
-        return known == {area: folding.fingerprint(area) for area in catalogue.BY_NAME} and folding.folded_to(db) == head
+        return folding.is_current(db)

@@ -30,7 +30,9 @@ class Area(msgspec.Struct, frozen=True):
 
     `events`: type tag -> struct. `fold(event, at)` -> row writes; it reads nothing but its arguments. `stream(event)` names the event's stream.
     `views` is SQL that gives the area its table or view of the contract. `resources(db)` gives {natural key: resource as its GET shows it}.
-    `upcasters`: (type, old schema version) -> function from the old raw data to the next version's.
+    `upcasters`: (type, old schema version) -> function from the old raw data to the next version's. `overwriting`: types of which each event
+    sets over all that the one before it in the stream did, so that only the last of them matters to a rebuild; with the stream's name, or what it
+    begins with up to the `/`.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Area(msgspec.Struct, frozen=True):
     views: tuple[str, ...] = ()
     versions: Mapping[str, int] = {}
     upcasters: Mapping[tuple[str, int], Callable[[Raw], Raw]] = {}
+    overwriting: Mapping[str, str] = {}
 
 
 def turn_table(area: str) -> Table:

@@ -230,4 +230,4 @@ def resources(db: apsw.Connection) -> dict[str, Panel | Player]:
     return {"display": panel(db), "player": get(db)}
 
 
-AREA = Area("display", EVENTS, TABLES, fold, stream, resources, VIEWS)
+AREA = Area("display", EVENTS, TABLES, fold, stream, resources, VIEWS, overwriting={"player.shown": "player"})

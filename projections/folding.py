@@ -1,40 +1,57 @@
-"""Keeps the projection tables equal to the log: apply in the writer's transaction, catch up, rebuild, fold into memory, digest.
+"""Keeps the projection tables equal to the log: apply in the writer's transaction, fold into memory, the tables of the past, digest.
 
 `projections` is the bookkeeping: per area the position up to which the log is folded, the position of its own last event, and the fingerprint
-of the code that folded. It commits with the rows, so a crash cannot make it lie.
+of the code that folded. It commits with the rows, so a crash cannot make it lie. Bringing tables that lie behind up to date, and making them anew
+beside living ones, is in `rebuilding.py`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import inspect
-from collections.abc import Iterable, Sequence
-from functools import cache
-from types import ModuleType
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apsw
 import msgspec
 
-from eventstore.reading import read_head
+from eventstore.errors import Refused
 from eventstore.record import RecordedEvent
 from eventstore.store import EventStore
-from eventstore.transaction import Transaction
-from projections import catalogue
+from projections import catalogue, fingerprints
 from projections.area import Area, At
-from projections.catalogue import AREA_OF_TYPE, AREAS
+from projections.catalogue import AREA_OF_TYPE, AREAS, UnknownEvent
 from projections.rows import FoldError, MemoryRows, SqlRows, Table
 
-CATCH_UP_EVENTS = 2_000
-"""Events folded in one write transaction when the projections are behind: about 20 ms, after which other writers have their turn."""
+PAGE_POSITIONS = 20_000
+"""Positions read by one statement when the log is folded: bounds how long a read transaction lasts, some 50 ms."""
 
 _BOOKKEEPING = """CREATE TABLE IF NOT EXISTS projections (
     area        TEXT PRIMARY KEY,
     position    INTEGER NOT NULL,   -- folded up to here
     changed     INTEGER NOT NULL,   -- position of the area's own last event
     fingerprint TEXT    NOT NULL,
-    objects     TEXT    NOT NULL    -- JSON: the tables and views that were created for it, to be dropped at the next rebuild
+    objects     TEXT    NOT NULL,   -- JSON: the tables and views that were created for it, to be dropped at the next rebuild
+    stopped     TEXT                -- why it cannot be folded any further, until a rebuild can
 ) STRICT, WITHOUT ROWID"""
+
+
+class AreaStopped(Refused):
+    """The area cannot be folded any further; its commands are refused, everything else works."""
+
+    code = "area_stopped"
+
+
+class CannotFold(FoldError):
+    """An event that this area's fold cannot take; the log and the fold disagree."""
+
+    def __init__(self, area: str, position: int, type: str, error: Exception) -> None:
+        super().__init__(f"event {position} ({type}): {error}")
+        self.area = area
+        self.position = position
+
+
+BAD_EVENT = (FoldError, msgspec.MsgspecError, LookupError, TypeError, ValueError, AttributeError)
+"""What decoding and folding an event that does not fit may raise."""
 
 
 def all_tables() -> tuple[Table, ...]:
@@ -42,24 +59,30 @@ def all_tables() -> tuple[Table, ...]:
     return tuple(table for area in AREAS for table in area.tables)
 
 
-@cache
-def fingerprint(name: str) -> str:
-    """What the rows of an area depend on beside the log: its tables and the code of its module (fold and upcasters)."""
-    area = catalogue.BY_NAME[name]
-    module: ModuleType | None = inspect.getmodule(area.fold)
-    source = inspect.getsource(module) if module is not None else ""
-    tables = [table.create_sql() + "".join(table.derived) for table in area.tables]
-    return hashlib.sha256(msgspec.json.encode([source, tables, area.views])).hexdigest()
-
-
 def create_tables(db: apsw.Connection) -> None:
     """Create what is missing, empty, inside the caller's transaction."""
-    db.execute(_BOOKKEEPING)
+    create_bookkeeping(db)
     known = {row[0] for row in db.execute("SELECT area FROM projections")}
     for area in AREAS:
         if area.name not in known:
             objects = create_area(db, area)
-            db.execute("INSERT INTO projections VALUES (?, 0, 0, ?, ?)", (area.name, fingerprint(area.name), objects))
+            note(db, area.name, 0, 0, fingerprints.stored(area.name), objects)
+
+
+def create_bookkeeping(db: apsw.Connection) -> None:
+    """The table `projections`, empty; one that an older pixelog made gets the columns that it lacks."""
+    db.execute(_BOOKKEEPING)
+    if not db.execute("SELECT count(*) FROM pragma_table_info('projections') WHERE name = 'stopped'").get:
+        db.execute("ALTER TABLE projections ADD COLUMN stopped TEXT")
+
+
+def note(db: apsw.Connection, area: str, position: int, changed: int, fingerprint: str, objects: str) -> None:
+    """Note that an area is folded up to `position` by the code of this fingerprint, and goes on from there."""
+    db.execute(
+        "INSERT INTO projections VALUES (?, ?, ?, ?, ?, NULL) ON CONFLICT (area) DO UPDATE SET position = excluded.position, "
+        "changed = excluded.changed, fingerprint = excluded.fingerprint, objects = excluded.objects, stopped = NULL",
+        (area, position, changed, fingerprint, objects),
+    )
 
 
 def create_area(db: apsw.Connection, area: Area, seeded: bool = True) -> str:
@@ -98,17 +121,31 @@ def at(event: RecordedEvent) -> At:
 
 
 def apply(db: apsw.Connection, events: Sequence[tuple[RecordedEvent, Any]]) -> None:
-    """Fold events, given with their structs, into the tables, inside the transaction that appended them. Raises FoldError."""
+    """Fold events, given with their structs, into the tables, inside the transaction that appended them. Raises FoldError,
+    AreaStopped."""
+    if not events:
+        return
+    changed = {AREA_OF_TYPE[event.type].name: event.position for event, _ in events}
+    for name, position in changed.items():
+        db.execute("UPDATE projections SET changed = ? WHERE area = ? AND stopped IS NULL", (position, name))
+        if not db.changes():
+            check_running(db, name)
     rows = SqlRows(db)
-    changed: dict[str, int] = {}
     for event, struct in events:
-        area = AREA_OF_TYPE[event.type]
-        rows.apply(area.fold(struct, at(event)))
-        changed[area.name] = event.position
-    if events:
-        for name, position in changed.items():
-            db.execute("UPDATE projections SET changed = ? WHERE area = ?", (position, name))
-        db.execute("UPDATE projections SET position = ?", (events[-1][0].position,))
+        rows.apply(AREA_OF_TYPE[event.type].fold(struct, at(event)))
+    db.execute("UPDATE projections SET position = ? WHERE stopped IS NULL", (events[-1][0].position,))
+
+
+def stopped(db: apsw.Connection) -> dict[str, str]:
+    """The areas that cannot be folded any further, each with the reason."""
+    return dict(db.execute("SELECT area, stopped FROM projections WHERE stopped IS NOT NULL").fetchall())  # type: ignore[arg-type]
+
+
+def check_running(db: apsw.Connection, area: str) -> None:
+    """Raise AreaStopped when the area is stopped."""
+    why = stopped(db).get(area)
+    if why is not None:
+        raise AreaStopped(f"area {area} is stopped: {why}; update pixelog, then: pixelog rebuild {area}")
 
 
 def folded_to(db: apsw.Connection) -> int:
@@ -122,121 +159,156 @@ def changed_at(db: apsw.Connection, *areas: str) -> int:
     return db.execute(f"SELECT coalesce(max(changed), 0) FROM projections WHERE area IN ({marks})", areas).get
 
 
+def is_current(db: apsw.Connection) -> bool:
+    """Whether every area is folded up to the head, by a fold that is the same as this program's."""
+    if not db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'projections'").get:
+        return False
+    if not db.execute("SELECT count(*) FROM pragma_table_info('projections') WHERE name = 'stopped'").get or stopped(db):
+        return False
+    known: dict[Any, Any] = dict(db.execute("SELECT area, fingerprint FROM projections").fetchall())  # type: ignore[arg-type]
+    head: int = db.execute("SELECT position FROM head").get
+    same = known.keys() == catalogue.BY_NAME.keys() and all(fingerprints.is_same(area, known[area]) for area in known)
+    return same and folded_to(db) == head
+
+
 def prepare(store: EventStore) -> list[str]:
-    """Make the projections of an opened log current: create missing tables, rebuild areas whose fold has changed, fold what is missing.
+    """See `rebuilding.prepare`."""
+    from projections import rebuilding
 
-    Returns the names of the areas that were rebuilt.
-    """
-    with store.reading() as db:
-        has_table = db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'projections'").get
-        known: dict[Any, Any] = dict(db.execute("SELECT area, fingerprint FROM projections").fetchall()) if has_table else {}  # type: ignore[arg-type]
-        head = read_head(db).position
-        current = bool(known) and folded_to(db) == head
-    stale = [area for area in AREAS if known.get(area.name, fingerprint(area.name)) != fingerprint(area.name)]
-    if len(known) < len(AREAS):
-        store.transact(lambda transaction: create_tables(transaction.db))
-    for area in stale:
-        rebuild(store, (area,))
-    if not current or stale or len(known) < len(AREAS):
-        catch_up(store)
-    return [area.name for area in stale]
+    return rebuilding.prepare(store)
 
 
-def catch_up(store: EventStore) -> None:
-    """Fold events that are in the log but not in the tables, in bounded transactions, each area from its own position."""
+def rebuild(store: EventStore, areas: Sequence[Area] = AREAS) -> None:
+    """See `rebuilding.rebuild`."""
+    from projections import rebuilding
 
-    def step(transaction: Transaction) -> bool:
-        db = transaction.db
-        positions: dict[Any, Any] = dict(db.execute("SELECT area, position FROM projections").fetchall())  # type: ignore[arg-type]
-        start = min(positions.values())
-        end = min(transaction.head.position, start + CATCH_UP_EVENTS)
-        if start == end:
-            return False
-        rows, changed = SqlRows(db), dict[str, int]()
-        for area, position in positions.items():
-            if position < end:
-                db.execute("UPDATE projections SET position = ? WHERE area = ?", (end, area))
-        for where, type, version, data in _scan(db, start, end):
-            area = AREA_OF_TYPE.get(type)
-            if area is None:
-                catalogue.decode(type, version, data)  # raises UnknownEvent with what to do
-                continue
-            if where.position > positions[area.name]:
-                rows.apply(area.fold(catalogue.decode(type, version, data), where))
-                changed[area.name] = where.position
-        for name, position in changed.items():
-            db.execute("UPDATE projections SET changed = ? WHERE area = ?", (position, name))
-        return True
-
-    while store.transact(step):
-        pass
-
-
-def _scan(db: apsw.Connection, after: int, until: int) -> Iterable[tuple[At, str, int, str]]:
-    rows: Iterable[Any] = db.execute(
-        "SELECT position, version, logtime, time, type, schemaversion, data FROM events WHERE position > ? AND position <= ? ORDER BY position",
-        (after, until),
-    )
-    for position, version, logtime, time, type, schema_version, data in rows:
-        yield At(position, version, logtime, time), type, schema_version, data
+    rebuilding.rebuild(store, areas)
 
 
 def fold_to(
-    db: apsw.Connection, until: int, areas: Iterable[Area] = AREAS, rows: MemoryRows | None = None, after: int = 0
+    db: apsw.Connection,
+    until: int,
+    areas: Iterable[Area] = AREAS,
+    rows: MemoryRows | None = None,
+    after: int = 0,
+    every: bool = True,
 ) -> MemoryRows:
     """The tables of these areas as they were after position `until`, folded in memory from the log (or onwards from `rows`, which hold
-    the state after `after`). Reads through the caller's connection."""
+    the state after `after`). Reads through the caller's connection. Without `every`, events that a later one overwrites are passed over.
+
+    Raises CannotFold, UnknownEvent.
+    """
     areas = tuple(areas)
-    wanted = {type: (area.fold, catalogue.version_of(type), catalogue.decoder(type)) for area in areas for type in area.events}
     rows = rows or MemoryRows(table for area in areas for table in area.tables)
-    for where, type, version, data in _scan(db, after, until):
-        entry = wanted.get(type)
-        if entry is None:
-            if type not in AREA_OF_TYPE:
-                catalogue.decode(type, version, data)
-            continue
-        fold, current, decoder = entry
-        struct = decoder.decode(data) if version == current else catalogue.decode(type, version, data)
-        try:
-            rows.apply(fold(struct, where))
-        except FoldError as error:
-            raise FoldError(f"event {where.position} ({type}): {error}") from error
+    for _ in fold_onwards(db, rows, after, until, areas, every):
+        pass
     return rows
+
+
+def fold_onwards(
+    db: apsw.Connection, rows: MemoryRows, after: int, until: int, areas: Iterable[Area] = AREAS, every: bool = True
+) -> Iterator[int]:
+    """Fold the events with after < position ≤ until into `rows`, page by page; gives the position reached after each page. As `fold_to`."""
+    areas = tuple(areas)
+    wanted = {
+        type: (area.name, area.fold, catalogue.version_of(type), catalogue.decoder(type).decode)
+        for area in areas
+        for type in area.events
+    }
+    overwriting = () if every else tuple((type, where) for area in areas for type, where in area.overwriting.items())
+    kept = sorted({position for type, where in overwriting for position in _last_ones(db, type, where, after, until)})
+    apply_writes = rows.apply
+    for start, end, pick in _pages(after, until, kept):
+        for position, version, logtime, time, type, schema_version, data in _rows(db, start, end, () if pick else overwriting):
+            entry = wanted.get(type)
+            if entry is None:
+                if type not in AREA_OF_TYPE:
+                    catalogue.decode(type, schema_version, data)
+                continue
+            area, fold, current, decode = entry
+            try:
+                struct = decode(data) if schema_version == current else catalogue.decode(type, schema_version, data)
+                apply_writes(fold(struct, At(position, version, logtime, time)))
+            except UnknownEvent:
+                raise
+            except BAD_EVENT as error:
+                raise CannotFold(area, position, type, error) from error
+        yield end
+
+
+def _pages(after: int, until: int, kept: Sequence[int]) -> Iterator[tuple[int, int, bool]]:
+    """The span in pieces (after, until, is it the one event to pick): the positions to keep for themselves, the rest in pages."""
+    for stop in (*kept, None):
+        last = until if stop is None else stop - 1
+        while after < last:
+            end = min(last, after + PAGE_POSITIONS)
+            yield after, end, False
+            after = end
+        if stop is not None:
+            yield after, stop, True
+            after = stop
+
+
+def _rows(db: apsw.Connection, after: int, until: int, without: Sequence[tuple[str, str]] = ()) -> Iterable[Any]:
+    where, arguments = "", list[Any]()
+    for type, stream in without:
+        where += f" AND NOT (type = ? AND {_IN_STREAM})"
+        arguments += (type, *_bounds(stream))
+    return db.execute(
+        f"SELECT position, version, logtime, time, type, schemaversion, data FROM events WHERE position > ? AND position <= ?{where} "
+        "ORDER BY position",
+        (after, until, *arguments),
+    )
+
+
+_IN_STREAM = "stream >= ? AND stream <= ?"
+
+
+def _bounds(stream: str) -> tuple[str, str]:
+    """First and last name of the streams that `stream` means: itself, or with a `/` at the end all that begin with it."""
+    return (stream, stream + "\U0010ffff" if stream.endswith("/") else stream)
+
+
+def _last_ones(db: apsw.Connection, type: str, where: str, after: int, until: int) -> Iterator[int]:
+    """The last event of this type with after < position ≤ until in each of the streams."""
+    first, last = _bounds(where)
+    stream: str | None = db.execute(f"SELECT min(stream) FROM events WHERE {_IN_STREAM}", (first, last)).get
+    while stream is not None:
+        found: int | None = db.execute(
+            "SELECT position FROM events WHERE stream = ? AND version <= ? AND type = ? ORDER BY version DESC LIMIT 1",
+            (stream, _version_at(db, stream, until), type),
+        ).get
+        if found is not None and found > after:
+            yield found
+        stream = db.execute("SELECT min(stream) FROM events WHERE stream > ? AND stream <= ?", (stream, last)).get
+
+
+def _version_at(db: apsw.Connection, stream: str, position: int) -> int:
+    """The stream's version after `position`, found by halving: versions and positions grow together."""
+    low, high = 0, db.execute("SELECT coalesce(max(version), 0) FROM events WHERE stream = ?", (stream,)).get
+    if high and db.execute("SELECT position FROM events WHERE stream = ? AND version = ?", (stream, high)).get <= position:
+        return high
+    while low + 1 < high:
+        middle = (low + high) // 2
+        if db.execute("SELECT position FROM events WHERE stream = ? AND version = ?", (stream, middle)).get <= position:
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 def database_at(db: apsw.Connection, until: int, areas: Iterable[Area] = AREAS) -> apsw.Connection:
     """A database in memory holding the projections as they were after `until`, with their views: every query of the areas runs on it. The
     caller closes it."""
     areas = tuple(areas)
-    rows = fold_to(db, until, areas)
+    rows = fold_to(db, until, areas, every=False)
     past = apsw.Connection(":memory:")
-    past.execute(_BOOKKEEPING)
+    create_bookkeeping(past)
     for area in areas:
         create_area(past, area, seeded=False)
-        past.execute("INSERT INTO projections VALUES (?, ?, ?, '', '[]')", (area.name, until, until))
+        note(past, area.name, until, until, "", "[]")
     rows.write_to(past)
     return past
-
-
-def rebuild(store: EventStore, areas: Sequence[Area] = AREAS) -> None:
-    """Make the tables of these areas anew from the log, in one write transaction."""
-
-    def work(transaction: Transaction) -> None:
-        db, head = transaction.db, transaction.head.position
-        rows = fold_to(db, head, areas)
-        for area in areas:
-            drop_area(db, area.name)
-            objects = create_area(db, area, seeded=False)
-            types = ",".join("?" * len(area.events))
-            changed = db.execute(f"SELECT coalesce(max(position), 0) FROM events WHERE type IN ({types})", tuple(area.events)).get
-            db.execute(
-                "INSERT INTO projections VALUES (?, ?, ?, ?, ?) ON CONFLICT (area) DO UPDATE SET position = excluded.position, "
-                "changed = excluded.changed, fingerprint = excluded.fingerprint, objects = excluded.objects",
-                (area.name, head, changed, fingerprint(area.name), objects),
-            )
-        rows.write_to(db)
-
-    store.transact(work)
 
 
 def digest(rows: Iterable[Sequence[Any]]) -> str:
@@ -248,6 +320,8 @@ def digest(rows: Iterable[Sequence[Any]]) -> str:
     return hash.hexdigest()
 
 
-def table_rows(db: apsw.Connection, table: Table) -> Iterable[tuple[Any, ...]]:
-    """The rows of a projection table in key order."""
-    return db.execute(f"SELECT {', '.join(table.names)} FROM {table.name} ORDER BY {', '.join(table.names[: table.key_columns])}")
+def table_rows(db: apsw.Connection, table: Table, suffix: str = "") -> Iterable[tuple[Any, ...]]:
+    """The rows of a projection table in key order; of the table of the same name + suffix."""
+    return db.execute(
+        f"SELECT {', '.join(table.names)} FROM {table.name}{suffix} ORDER BY {', '.join(table.names[: table.key_columns])}"
+    )

@@ -143,4 +143,4 @@ def resources(db: apsw.Connection) -> dict[str, Heartbeat]:
     return {row[0]: _resource(row, None) for row in rows}  # type: ignore[index]
 
 
-AREA = Area("heartbeats", EVENTS, TABLES, fold, stream, resources, VIEWS)
+AREA = Area("heartbeats", EVENTS, TABLES, fold, stream, resources, VIEWS, overwriting={"heartbeat.recorded": "heartbeats/"})

@@ -576,7 +576,7 @@ def first_waiting(db: apsw.Connection, kinds: Sequence[str]) -> Standing | None:
 def expired(db: apsw.Connection, kinds: Sequence[str], logtime_us: int, limit: int) -> tuple[Standing, ...]:
     """Up to `limit` running jobs of these kinds whose lease has run out, those that ran out first."""
     rows = db.execute(
-        f"SELECT {_STANDING} FROM jobs_all INDEXED BY jobs_leased WHERE lease_logtime <= ? AND kind IN (SELECT value FROM json_each(?)) "
+        f"SELECT {_STANDING} FROM jobs_all WHERE lease_logtime <= ? AND +kind IN (SELECT value FROM json_each(?)) "
         "ORDER BY lease_logtime, position LIMIT ?",
         (logtime_us, msgspec.json.encode(list(kinds)).decode(), limit),
     ).fetchall()

@@ -101,7 +101,8 @@ class Message(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 _RESOURCE = "id, text, priority, posted_at, expires_at"
-_LIVE = "(expires_logtime IS NULL OR expires_logtime > ?)"
+_LIVE = "(+expires_logtime IS NULL OR +expires_logtime > ?)"
+"""The `+` keeps SQLite from the index by expiry: what is wanted are the first in drawing order, not the few that expire."""
 
 
 def _resource(row: Any) -> Message:
@@ -126,7 +127,7 @@ def live(
     """Up to `limit` messages that are live at `logtime_us`, in drawing order, after `cursor` (rank and position of the last one seen); the
     next cursor, and how many are live."""
     rows: list[Any] = db.execute(
-        f"SELECT {_RESOURCE}, rank, position FROM messages_posted INDEXED BY messages_in_order "
+        f"SELECT {_RESOURCE}, rank, position FROM messages_posted "
         f"WHERE {_LIVE} AND (rank, position) > (?, ?) ORDER BY rank, position LIMIT ?",
         (logtime_us, *(cursor or (-1, 0)), limit + 1),
     ).fetchall()
@@ -159,7 +160,7 @@ def last_expiry(db: apsw.Connection, logtime_us: int) -> int:
 def plan_messages(db: apsw.Connection, logtime_us: int, limit: int = 20) -> tuple[plan.Message, ...]:
     """The first `limit` live messages in drawing order, in the plan's terms."""
     rows: list[Any] = db.execute(
-        "SELECT id, text, priority, posted_logtime, expires_logtime, position FROM messages_posted INDEXED BY messages_in_order "
+        "SELECT id, text, priority, posted_logtime, expires_logtime, position FROM messages_posted "
         f"WHERE {_LIVE} ORDER BY rank, position LIMIT ?",
         (logtime_us, limit),
     ).fetchall()

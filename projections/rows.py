@@ -6,7 +6,8 @@ collect the same writes in `MemoryRows` and write the outcome once, in key order
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import apsw
@@ -19,7 +20,7 @@ class FoldError(Exception):
     """An event cannot be folded: a write does not fit its table, or a row to patch is missing. The log and the fold disagree."""
 
 
-class Table(msgspec.Struct, frozen=True):
+class Table(msgspec.Struct, frozen=True, dict=True):
     """A projection table. `columns` are (name, SQL type, may be null), the first `key_columns` of them the primary key.
 
     `seed` are rows that exist before any event (tables of one row). `derived` is SQL run after the table is made: indexes, and triggers that
@@ -32,10 +33,26 @@ class Table(msgspec.Struct, frozen=True):
     seed: tuple[tuple[Any, ...], ...] = ()
     derived: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Column names in order."""
         return tuple(name for name, _, _ in self.columns)
+
+    @cached_property
+    def where(self) -> str:
+        """The condition for one key."""
+        return " AND ".join([f"{name} IS ?" for name in self.names[: self.key_columns]])
+
+    def put_sql(self, suffix: str = "") -> str:
+        """The statement that puts a full row, in column order, into the table of this name + suffix."""
+        return f"INSERT INTO {self.name}{suffix} {self._put}"
+
+    @cached_property
+    def _put(self) -> str:
+        marks = ",".join("?" * len(self.columns))
+        change = ", ".join([f"{name} = excluded.{name}" for name in self.names[self.key_columns :]])
+        # An upsert and not REPLACE: REPLACE would delete the old row behind the back of the triggers.
+        return f"VALUES ({marks}) ON CONFLICT DO " + (f"UPDATE SET {change}" if change else "NOTHING")
 
     def create_sql(self, name: str | None = None) -> str:
         """CREATE TABLE for this table, by another name if given."""
@@ -77,20 +94,25 @@ class Clear(msgspec.Struct, frozen=True):
 Write = Put | Patch | Delete | Clear
 
 
-def _full_row(write: Put) -> tuple[Any, ...]:
-    names = write.table.names
-    extra = write.row.keys() - set(names)
+def _full_row(write: Put) -> list[Any]:
+    row = write.row
+    return [*write.key, *[row.get(name) for name in write.table.names[write.table.key_columns :]]]
+
+
+def _check_columns(write: Put) -> None:
+    extra = write.row.keys() - set(write.table.names[write.table.key_columns :])
     if extra:
-        raise FoldError(f"{write.table.name} has no column {sorted(extra)[0]!r}")
-    values = dict(zip(names[: write.table.key_columns], write.key, strict=True)) | dict(write.row)
-    return tuple(values.get(name) for name in names)
+        raise FoldError(f"{write.table.name} has no column {sorted(extra)[0]!r} to put")
+    if len(write.key) != write.table.key_columns:
+        raise FoldError(f"{write.table.name} has a key of {write.table.key_columns} columns, not {write.key!r}")
 
 
 class SqlRows:
-    """Carries writes out on a database, statement by statement."""
+    """Carries writes out on a database, statement by statement; on the tables of the same names + suffix."""
 
-    def __init__(self, db: apsw.Connection) -> None:
+    def __init__(self, db: apsw.Connection, suffix: str = "") -> None:
         self._db = db
+        self._suffix = suffix
 
     def apply(self, writes: Iterable[Write]) -> None:
         """Carry out the writes in order. Raises FoldError."""
@@ -98,28 +120,20 @@ class SqlRows:
             self._apply(write)
 
     def _apply(self, write: Write) -> None:
-        table = write.table
-        where = " AND ".join(f"{name} IS ?" for name in table.names[: table.key_columns])
+        table, suffix = write.table, self._suffix
         match write:
             case Put():
-                marks = ",".join("?" * len(table.columns))
-                names = table.names[table.key_columns :]
-                change = ", ".join(f"{name} = excluded.{name}" for name in names)
-                # An upsert and not REPLACE: REPLACE would delete the old row behind the back of the triggers.
-                self._db.execute(
-                    f"INSERT INTO {table.name} VALUES ({marks}) ON CONFLICT DO "
-                    + (f"UPDATE SET {change}" if change else "NOTHING"),
-                    _full_row(write),
-                )
+                _check_columns(write)
+                self._db.execute(table.put_sql(suffix), _full_row(write))
             case Patch(columns=columns):
-                change = ", ".join(f"{name} = ?" for name in columns)
-                self._db.execute(f"UPDATE {table.name} SET {change} WHERE {where}", (*columns.values(), *write.key))
+                change = ", ".join([f"{name} = ?" for name in columns])
+                self._db.execute(f"UPDATE {table.name}{suffix} SET {change} WHERE {table.where}", (*columns.values(), *write.key))
                 if not self._db.changes() and not write.missing_ok:
                     raise FoldError(f"{table.name} has no row {write.key!r} to change")
             case Delete():
-                self._db.execute(f"DELETE FROM {table.name} WHERE {where}", write.key)
+                self._db.execute(f"DELETE FROM {table.name}{suffix} WHERE {table.where}", write.key)
             case Clear():
-                self._db.execute(f"DELETE FROM {table.name}")
+                self._db.execute(f"DELETE FROM {table.name}{suffix}")
 
 
 class MemoryRows:
@@ -127,39 +141,86 @@ class MemoryRows:
 
     def __init__(self, tables: Iterable[Table]) -> None:
         self.tables = {table.name: table for table in tables}
-        self.rows: dict[str, dict[Key, list[Any]]] = {
+        # A row that was put and not changed since stays as its write: most are put again before anybody reads them.
+        self._rows: dict[str, dict[Key, list[Any] | Put]] = {
             table.name: {tuple(row[: table.key_columns]): list(row) for row in table.seed} for table in self.tables.values()
         }
         self._places = {table.name: {name: place for place, name in enumerate(table.names)} for table in self.tables.values()}
+        self._shapes = set[tuple[Any, ...]]()
+
+    @property
+    def rows(self) -> dict[str, dict[Key, list[Any]]]:
+        """Every row. The dictionaries are the collection's own."""
+        for rows in self._rows.values():
+            for key, row in rows.items():
+                if isinstance(row, Put):
+                    rows[key] = _full_row(row)
+        return self._rows  # type: ignore[return-value]  # each was just made a list
+
+    def count(self) -> int:
+        """How many rows there are."""
+        return sum(map(len, self._rows.values()))
 
     def apply(self, writes: Iterable[Write]) -> None:
         """Carry out the writes in order. Raises FoldError."""
         for write in writes:
-            rows = self.rows[write.table.name]
-            match write:
-                case Put():
-                    rows[write.key] = list(_full_row(write))
-                case Patch(columns=columns):
-                    row = rows.get(write.key)
-                    if row is None:
-                        if write.missing_ok:
-                            continue
-                        raise FoldError(f"{write.table.name} has no row {write.key!r} to change")
-                    places = self._places[write.table.name]
-                    for name, value in columns.items():
-                        row[places[name]] = value
-                case Delete():
-                    rows.pop(write.key, None)
-                case Clear():
-                    rows.clear()
+            name = write.table.name
+            if isinstance(write, Put):
+                shape = (name, *write.row)
+                if shape not in self._shapes:
+                    _check_columns(write)
+                    self._shapes.add(shape)
+                self._rows[name][write.key] = write
+            elif isinstance(write, Patch):
+                self._patch(name, write)
+            elif isinstance(write, Delete):
+                self._delete(name, write.key)
+            else:
+                self._clear(name)
+
+    def _patch(self, name: str, write: Patch) -> None:
+        rows = self._rows[name]
+        row = rows.get(write.key)
+        if isinstance(row, Put):
+            row = rows[write.key] = _full_row(row)
+        elif row is None:
+            row = self._missing(name, write.key)
+            if row is None:
+                if write.missing_ok:
+                    return
+                raise FoldError(f"{name} has no row {write.key!r} to change")
+            rows[write.key] = row
+        places = self._places[name]
+        for column, value in write.columns.items():
+            place = places.get(column)
+            if place is None:
+                raise FoldError(f"{name} has no column {column!r} to change")
+            row[place] = value
+
+    def _missing(self, name: str, key: Key) -> list[Any] | None:
+        """The row to patch when it is not among those collected here."""
+        return None
+
+    def _delete(self, name: str, key: Key) -> None:
+        self._rows[name].pop(key, None)
+
+    def _clear(self, name: str) -> None:
+        self._rows[name].clear()
+
+    def in_order(self, name: str) -> Iterator[list[Any]]:
+        """The rows of a table in key order, in which they are appended to a B-tree instead of splitting it."""
+        rows = self._rows[name]
+        for key in sorted(rows, key=sort_key):
+            row = rows[key]
+            yield _full_row(row) if isinstance(row, Put) else row
 
     def write_to(self, db: apsw.Connection, suffix: str = "") -> None:
-        """Insert everything into the (empty, already created) tables of the same names + suffix, in key order: appends to the B-tree
-        instead of splitting it."""
-        for name, rows in self.rows.items():
-            marks = ",".join("?" * len(self.tables[name].columns))
-            db.executemany(f"INSERT INTO {name}{suffix} VALUES ({marks})", (rows[key] for key in sorted(rows, key=_sort_key)))
+        """Insert everything into the (empty, already created) tables of the same names + suffix."""
+        for name, table in self.tables.items():
+            marks = ",".join("?" * len(table.columns))
+            db.executemany(f"INSERT INTO {name}{suffix} VALUES ({marks})", self.in_order(name))
 
 
-def _sort_key(key: Key) -> tuple[Any, ...]:
-    return tuple((part is not None, part) for part in key)
+def sort_key(key: Key) -> tuple[Any, ...]:
+    """Orders keys as SQLite does: nulls first."""
+    return tuple([(part is not None, part) for part in key])

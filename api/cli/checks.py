@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from argparse import ArgumentParser
+from collections.abc import Callable
 
 from api.cli.command import Call, Command, Usage
 from api.data import DataDirectory
 from api.verification import verify
-from eventstore.store import EventStore
-from projections import folding
+from projections import rebuilding
 from projections.replay.state import areas_named
 
 
@@ -50,20 +52,34 @@ def _rebuild(call: Call) -> int:
     data.check()
     if not data.database.exists():
         raise Usage(f"there is no log in {call.data}; nothing to rebuild from")
-    with data.open_store() as store:
-        _create_missing(store)
-        folding.rebuild(store, areas)
-        position = store.head().position
-    names = [area.name for area in areas]
+    stop = threading.Event()
+    interrupted = signal.signal(signal.SIGINT, lambda number, frame: stop.set())
+    try:
+        with data.open_store() as store:
+            rebuilt = rebuilding.rebuild(store, areas, stop.is_set, _on_terminal("making anew"))
+    except rebuilding.Cancelled as error:
+        raise KeyboardInterrupt from error
+    finally:
+        signal.signal(signal.SIGINT, interrupted)
     if call.out.json:
-        call.out.document({"areas": names, "position": position})
-    call.out.line(f"made anew up to position {position}: {', '.join(names)}")
-    return 0
+        call.out.document(rebuilt)
+    call.out.line(f"made anew up to position {rebuilt.position}: {', '.join(rebuilt.areas) or 'nothing'}")
+    if rebuilt.differed:
+        call.out.line(f"their rows were not what the log says: {', '.join(rebuilt.differed)}")
+    for area, why in rebuilt.stopped.items():
+        call.out.note(f"area {area} cannot be folded and is stopped: {why}; update pixelog")
+    return 1 if rebuilt.stopped else 0
 
 
-def _create_missing(store: EventStore) -> None:
-    """What a start would do, except folding: a table that is damaged must not keep its own rebuild from happening."""
-    store.transact(lambda transaction: folding.create_tables(transaction.db))
+def _on_terminal(doing: str) -> Callable[[str], None]:
+    """Shows what is being done, where somebody looks."""
+
+    def progress(stage: str) -> None:
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r\x1b[K{doing}: {stage} …\r")
+            sys.stderr.flush()
+
+    return progress
 
 
 VERIFY = Command(_verify)

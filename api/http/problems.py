@@ -35,6 +35,7 @@ STATUSES: Mapping[str, tuple[int, str]] = {
     "busy": (503, "The log is busy"),
     "read_only": (503, "The log cannot be written"),
     "stopped": (503, "The log has stopped"),
+    "area_stopped": (503, "This part has stopped"),
     "out_of_space": (507, "Out of disk space"),
     "internal": (500, "Internal error"),
     # What the event store refuses of itself; commands meet these only through another writer.
@@ -51,6 +52,7 @@ RETRY_AFTER_SECONDS: Mapping[str, int] = {
     "too_many_viewers": 5,
     "stopped": 5,
     "read_only": 30,
+    "area_stopped": 60,
 }
 """When trying again is worth it."""
 

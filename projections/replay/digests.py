@@ -13,14 +13,15 @@ from projections.area import Area
 from projections.catalogue import AREAS
 
 
-def of_area(db: apsw.Connection, area: Area) -> str:
-    """SHA-256 over an area's tables: each row as JSON, the table's name before it, in the order of tables and keys."""
-    return folding.digest(_named(db, area))
+def of_area(db: apsw.Connection, area: Area, suffix: str = "") -> str:
+    """SHA-256 over an area's tables: each row as JSON, the table's name before it, in the order of tables and keys. `suffix`: of the tables of the
+    same names with this behind them."""
+    return folding.digest(_named(db, area, suffix))
 
 
-def _named(db: apsw.Connection, area: Area) -> Iterable[Sequence[Any]]:
+def _named(db: apsw.Connection, area: Area, suffix: str) -> Iterable[Sequence[Any]]:
     for table in area.tables:
-        for row in folding.table_rows(db, table):
+        for row in folding.table_rows(db, table, suffix):
             yield (table.name, *row)
 
 

@@ -1,0 +1,592 @@
+"""Makes projections anew from the log beside the living ones, and brings those that lie behind up to date.
+
+A rebuild works in shadow tables: the same tables by other names, filled from a fold in memory and then caught up, in short write transactions
+between which everybody else writes on. Readers and writers of every process use the old tables until one transaction per area puts the new ones in
+their place. Killed or cancelled before that, it has changed nothing; what it leaves is dropped by the next one.
+
+The new tables are compared with the fold that filled them (they must be equal), and with the living ones at the same position (which says
+whether anything was wrong with those).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import apsw
+import msgspec
+
+from eventstore.errors import Busy
+from eventstore.reading import read_head
+from eventstore.store import EventStore
+from eventstore.transaction import Transaction
+from projections import catalogue, fingerprints, folding
+from projections.area import Area, At
+from projections.catalogue import AREA_OF_TYPE, AREAS, UnknownEvent
+from projections.folding import BAD_EVENT, CannotFold
+from projections.replay import digests
+from projections.rows import Key, MemoryRows, SqlRows, Table
+
+CATCH_UP_EVENTS = 2_000
+"""Events folded in one write transaction when the projections are behind: about 20 ms, after which other writers have their turn."""
+
+STEP_SECONDS = 0.010
+"""What one write transaction of a rebuild is to take while nobody else writes; the number of rows in it is adapted to this."""
+
+QUIET_STEP_SECONDS = 0.001
+"""The same while others write: a commit of theirs then waits no longer than the shortest sleep of SQLite's busy handler."""
+
+REST = 15
+"""While others write, a rebuild rests this many times as long as its last transaction took, so that less than one in ten of theirs meets it."""
+
+OTHERS_SECONDS = 1.0
+"""Others count as writing when the head has moved within this time."""
+
+ROWS_IN_MEMORY_MAX = 200_000
+"""Rows of a fold that are held at once, some 100 MiB; beyond it they go to the shadow tables, in key order."""
+
+SWAP_EVENTS_MAX = 50
+"""Events that the swap itself may still have to fold, a few milliseconds."""
+
+MEETINGS_MAX = 50
+"""Attempts to find both tables at the same position for the comparison, while others write."""
+
+_SHADOW = re.compile(r"__(?:new|old)(\d+)$")
+
+
+class Cancelled(Exception):
+    """The rebuild was told to stop. The living tables are as they were."""
+
+
+class Rebuilt(msgspec.Struct, frozen=True):
+    """What a rebuild did: the areas that were made anew, those of them whose rows were not what the log says (None: nobody compared, because
+    others wrote all the time), the areas that stopped with the reason, and the digest of each new area at `position`."""
+
+    areas: tuple[str, ...]
+    position: int
+    differed: tuple[str, ...] | None
+    stopped: dict[str, str]
+    digests: dict[str, str]
+
+
+def prepare(store: EventStore) -> list[str]:
+    """Make the projections of an opened log current: create missing tables, rebuild areas whose fold has changed, fold what is missing.
+
+    Returns the names of the areas that were rebuilt. An area that cannot be folded is stopped; see `folding.stopped`. Raises UnknownEvent.
+    """
+    with store.reading() as db:
+        if folding.is_current(db):
+            known: dict[Any, Any] = dict(db.execute("SELECT area, fingerprint FROM projections").fetchall())  # type: ignore[arg-type]
+            if all(known[area.name].endswith(fingerprints.of_sources()) for area in AREAS):
+                return []
+    store.transact(lambda transaction: folding.create_tables(transaction.db))
+    with store.reading() as db:
+        kept: dict[Any, Any] = dict(db.execute("SELECT area, fingerprint FROM projections").fetchall())  # type: ignore[arg-type]
+        halted = folding.stopped(db)
+    stale = [area for area in AREAS if area.name in halted or not fingerprints.is_same(area.name, kept[area.name])]
+    if stale:
+        rebuild(store, stale)
+    catch_up(store)
+    store.transact(_note_sources, durable=False)
+    return [area.name for area in stale]
+
+
+def _note_sources(transaction: Transaction) -> None:
+    """The sources changed, the folds did not: the next start need not look at their syntax again."""
+    db = transaction.db
+    for area, kept in db.execute("SELECT area, fingerprint FROM projections WHERE stopped IS NULL").fetchall():
+        if kept != fingerprints.stored(str(area)) and fingerprints.is_same(str(area), str(kept)):
+            db.execute("UPDATE projections SET fingerprint = ? WHERE area = ?", (fingerprints.stored(str(area)), area))
+
+
+# -- catching up ---------------------------------------------------------------------------------------------------------------------
+
+
+def catch_up(store: EventStore) -> None:
+    """Fold events that are in the log but not in the tables, in bounded transactions, each area from its own position. An area whose fold fails
+    is stopped there. Raises UnknownEvent."""
+    while True:
+        try:
+            if not store.transact(_catch_up_step):
+                return
+        except CannotFold as error:
+            stop(store, error)
+
+
+def _catch_up_step(transaction: Transaction) -> bool:
+    db = transaction.db
+    rows: list[Any] = db.execute("SELECT area, position FROM projections WHERE stopped IS NULL").fetchall()
+    positions: dict[str, int] = dict(rows)
+    start = min(positions.values(), default=transaction.head.position)
+    end = min(transaction.head.position, start + CATCH_UP_EVENTS)
+    if start == end:
+        return False
+    for area, position in positions.items():
+        if position < end:
+            changed = _fold_into(db, SqlRows(db), catalogue.BY_NAME[area], position, end) if area in catalogue.BY_NAME else None
+            db.execute("UPDATE projections SET position = ?, changed = coalesce(?, changed) WHERE area = ?", (end, changed, area))
+    _check_known(db, start, end)
+    return True
+
+
+def _fold_into(db: apsw.Connection, rows: SqlRows, area: Area, after: int, until: int) -> int | None:
+    """Fold an area's events with after < position ≤ until; the answer is the last of them. Raises CannotFold, UnknownEvent."""
+    marks = ",".join("?" * len(area.events))
+    found: list[Any] = db.execute(
+        "SELECT position, version, logtime, time, type, schemaversion, data FROM events "
+        f"WHERE position > ? AND position <= ? AND type IN ({marks}) ORDER BY position",
+        (after, until, *area.events),
+    ).fetchall()
+    for position, version, logtime, time_us, type, schema_version, data in found:
+        try:
+            rows.apply(area.fold(catalogue.decode(type, schema_version, data), At(position, version, logtime, time_us)))
+        except UnknownEvent:
+            raise
+        except (*BAD_EVENT, apsw.ConstraintError, apsw.MismatchError) as error:
+            raise CannotFold(area.name, position, type, error) from error
+    return found[-1][0] if found else None
+
+
+def _check_known(db: apsw.Connection, after: int, until: int) -> None:
+    """Raise UnknownEvent for a type that no area has."""
+    for type, version, data in db.execute(
+        "SELECT type, schemaversion, data FROM events WHERE position > ? AND position <= ?", (after, until)
+    ).fetchall():
+        if type not in AREA_OF_TYPE:
+            catalogue.decode(str(type), int(version), str(data))  # type: ignore[arg-type]
+
+
+def stop(store: EventStore, error: CannotFold) -> None:
+    """Note that an area cannot be folded any further: its commands are refused from now on, everything else goes on."""
+    store.transact(
+        lambda transaction: (
+            transaction.db.execute("UPDATE projections SET stopped = ? WHERE area = ?", (str(error), error.area)) and None
+        )
+    )
+
+
+# -- rebuilding ----------------------------------------------------------------------------------------------------------------------
+
+
+def rebuild(
+    store: EventStore,
+    areas: Sequence[Area] = AREAS,
+    cancelled: Callable[[], bool] = lambda: False,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> Rebuilt:
+    """Make the tables of these areas anew from the log, while others read and write. `cancelled()` is asked between the steps, `progress(stage)` is
+    told what begins: fold, write, compare, swap.
+
+    An area whose fold fails keeps its tables and is stopped. Raises Cancelled, Busy (another rebuild is under way), UnknownEvent.
+    """
+    with _alone(store):
+        store.transact(lambda transaction: folding.create_tables(transaction.db))
+        _drop_leftovers(store)
+        stopped: dict[str, str] = {}
+        left: list[Area] = list(areas)
+        while left:
+            try:
+                return _Rebuild(store, left, cancelled, progress).run(stopped)
+            except CannotFold as error:
+                stop(store, error)
+                stopped[error.area] = str(error)
+                left = [area for area in left if area.name != error.area]
+            finally:
+                _drop_leftovers(store)
+        return Rebuilt((), store.head().position, (), stopped, {})
+
+
+_one_rebuild = threading.Lock()
+
+
+@contextmanager
+def _alone(store: EventStore) -> Generator[None]:
+    """At most one rebuild of a log at once; the lock dies with its process."""
+    if store.path is None:
+        yield
+        return
+    descriptor = os.open(store.path.with_name(f"{store.path.name}.rebuild"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Busy("another rebuild of this log is under way; wait for its end") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class _ShadowRows(MemoryRows):
+    """Rows of a fold of which the greater part may have gone to the shadow tables already."""
+
+    def __init__(self, tables: Iterable[Table], read: Callable[[Table, Key], list[Any] | None]) -> None:
+        super().__init__(tables)
+        self._read = read
+        self.spilled = False
+        self.gone: dict[str, dict[Key, None]] = {name: {} for name in self.tables}
+        self.cleared: set[str] = set()
+
+    def _missing(self, name: str, key: Key) -> list[Any] | None:
+        if not self.spilled or name in self.cleared or key in self.gone[name]:
+            return None
+        return self._read(self.tables[name], key)
+
+    def _delete(self, name: str, key: Key) -> None:
+        super()._delete(name, key)
+        if self.spilled:
+            self.gone[name][key] = None
+
+    def _clear(self, name: str) -> None:
+        super()._clear(name)
+        if self.spilled:
+            self.cleared.add(name)
+            self.gone[name].clear()
+
+    def forget(self) -> None:
+        """Everything is in the shadow tables now."""
+        for rows in self._rows.values():
+            rows.clear()
+        self.gone = {name: {} for name in self.tables}
+        self.cleared.clear()
+        self.spilled = True
+
+
+class _Shadow:
+    """The names under which an area's tables, indexes and triggers are made beside the living ones."""
+
+    def __init__(self, area: Area, generation: int) -> None:
+        self.area = area
+        self.position = 0
+        """The tables are folded up to here."""
+        self.changed = 0
+        """Position of the area's last event up to there."""
+        self.suffix = f"__new{generation}"
+        self.old = f"__old{generation}"
+        made = re.compile(r"CREATE\s+(?:UNIQUE\s+|VIRTUAL\s+)?(?:TABLE|INDEX|TRIGGER)\s+(\w+)")
+        statements = [statement for table in area.tables for statement in table.derived]
+        named = [match[1] for statement in statements if (match := made.match(statement))]
+        self.tables = [table.name for table in area.tables]
+        self.tables += [
+            name for statement, name in zip(_creating(statements), named, strict=True) if "TABLE" in statement.split("(")[0]
+        ]
+        self._rename = re.compile(r"\b(" + "|".join(map(re.escape, {*self.tables, *named})) + r")\b")
+
+    def create(self, db: apsw.Connection) -> None:
+        """Make them, empty even of seeds: the fold brings those."""
+        for table in self.area.tables:
+            db.execute(table.create_sql(table.name + self.suffix))
+            for statement in table.derived:
+                db.execute(self._rename.sub(lambda match: match[0] + self.suffix, statement))
+
+    def swap(self, db: apsw.Connection) -> str:
+        """Put them in the place of the living ones, which get other names. Returns the objects that the area now has."""
+        objects: str | None = db.execute("SELECT objects FROM projections WHERE area = ?", (self.area.name,)).get
+        pairs = msgspec.json.decode(objects or "[]", type=list[tuple[str, str]])
+        for kind, name in pairs:
+            if kind == "VIEW":
+                db.execute(f"DROP VIEW IF EXISTS {name}")
+        there = {row[0] for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        for kind, name in pairs:
+            if kind == "TABLE" and name in there:
+                db.execute(f"ALTER TABLE {name} RENAME TO {name}{self.old}")
+        for name in self.tables:
+            db.execute(f"ALTER TABLE {name}{self.suffix} RENAME TO {name}")
+        views = [match[1] for view in self.area.views if (match := re.match(r"CREATE\s+VIEW\s+(\w+)", view))]
+        for view in self.area.views:
+            db.execute(view)
+        made = [("TABLE", name) for name in self.tables] + [("VIEW", name) for name in views]
+        return msgspec.json.encode(sorted(made)).decode()
+
+
+def _creating(statements: Iterable[str]) -> Iterator[str]:
+    return (statement for statement in statements if statement.lstrip().startswith("CREATE"))
+
+
+class _Rebuild:
+    """One attempt for some areas."""
+
+    def __init__(
+        self, store: EventStore, areas: Sequence[Area], cancelled: Callable[[], bool], progress: Callable[[str], None]
+    ) -> None:
+        self._store = store
+        self._areas = tuple(areas)
+        self._cancelled = cancelled
+        self._progress = progress
+        with store.reading() as db:
+            self._head = read_head(db).position
+            self._shadows = [_Shadow(area, _generation(db)) for area in areas]
+        self._suffix = self._shadows[0].suffix
+        self._rows = _ShadowRows([table for area in areas for table in area.tables], self._read)
+        self._area_of = {table.name: area for area in areas for table in area.tables}
+        self._pace = _Pace(store)
+        self._digests: dict[str, str] = {}
+        self._compared_at = 0
+
+    def run(self, stopped: dict[str, str]) -> Rebuilt:
+        self._step(lambda db: [shadow.create(db) for shadow in self._shadows])
+        self._progress("fold")
+        self._fold()
+        self._progress("write")
+        folded = None if self._rows.spilled else {area.name: _digest(area, self._rows) for area in self._areas}
+        self._flush()
+        self._rows.forget()
+        self._progress("compare")
+        self._check_written(folded)
+        differed = self._compare()
+        self._progress("swap")
+        for shadow in self._shadows:
+            self._follow(shadow, SWAP_EVENTS_MAX)
+            self._swap(shadow)
+        return Rebuilt(tuple(area.name for area in self._areas), self._compared_at, differed, stopped, self._digests)
+
+    def _fold(self) -> None:
+        with self._store.reading() as db:
+            for _ in folding.fold_onwards(db, self._rows, 0, self._head, self._areas, every=False):
+                self._look()
+                if self._rows.count() > ROWS_IN_MEMORY_MAX:
+                    self._flush()
+                    self._rows.forget()
+            for shadow in self._shadows:
+                shadow.position, shadow.changed = self._head, _last_of(db, shadow.area, self._head)
+
+    def _read(self, table: Table, key: Key) -> list[Any] | None:
+        with self._store.reading() as db:
+            row = db.execute(f"SELECT * FROM {table.name}{self._suffix} WHERE {table.where}", key).fetchone()
+        return None if row is None else list(row)
+
+    def _flush(self) -> None:
+        """Write what the fold holds to the shadow tables."""
+        rows = self._rows
+        for name, table in rows.tables.items():
+            shadow = name + self._suffix
+            try:
+                if name in rows.cleared:
+                    self._run([(f"DELETE FROM {shadow}", ())])
+                self._run((f"DELETE FROM {shadow} WHERE {table.where}", key) for key in rows.gone[name])
+                self._run((table.put_sql(self._suffix), row) for row in rows.in_order(name))
+            except (apsw.ConstraintError, apsw.MismatchError) as error:
+                raise CannotFold(self._area_of[name].name, self._head, "any", error) from error
+
+    def _run(self, statements: Iterable[tuple[str, Sequence[Any]]]) -> None:
+        """Run statements in as many short transactions as it takes."""
+        waiting = iter(statements)
+        more = True
+        while more:
+            batch = list(islice(waiting, self._pace.rows))
+            more = len(batch) == self._pace.rows
+
+            def work(db: apsw.Connection, batch: list[tuple[str, Sequence[Any]]] = batch) -> None:
+                for sql, values in batch:
+                    db.execute(sql, values)
+
+            if batch:
+                self._pace.adapt(self._step(work))
+
+    def _step(self, work: Callable[[apsw.Connection], Any]) -> float:
+        """One write transaction; the answer is how long it took, in seconds."""
+        self._look()
+        took = 0.0
+
+        def timed(transaction: Transaction) -> None:
+            nonlocal took
+            begin = time.perf_counter()
+            work(transaction.db)
+            took = time.perf_counter() - begin
+
+        # Not synced: nothing refers to the shadows before the swap, which is.
+        self._store.transact(timed, durable=False)
+        self._pace.rest(took)
+        return took
+
+    def _look(self) -> None:
+        if self._cancelled():
+            raise Cancelled("the rebuild was cancelled; the tables are as they were")
+
+    def _check_written(self, folded: dict[str, str] | None) -> None:
+        with self._store.reading() as db:
+            self._digests = {area.name: digests.of_area(db, area, self._suffix) for area in self._areas}
+        if folded is not None and folded != self._digests:
+            wrong = sorted(name for name in folded if folded[name] != self._digests[name])
+            raise RuntimeError(f"what was written is not what was folded: {', '.join(wrong)}; the tables are as they were")
+
+    def _follow(self, shadow: _Shadow, near: int) -> None:
+        """Fold what others appended meanwhile, until at most `near` events are left."""
+        while True:
+            head = self._store.head().position
+            if head - shadow.position <= near:
+                return
+            end = min(head, shadow.position + self._pace.events)
+            changed = shadow.changed
+
+            def work(db: apsw.Connection, end: int = end) -> None:
+                nonlocal changed
+                changed = _fold_into(db, SqlRows(db, self._suffix), shadow.area, shadow.position, end) or shadow.changed
+
+            self._pace.adapt_events(self._step(work))
+            shadow.position, shadow.changed = end, changed
+
+    def _compare(self) -> tuple[str, ...] | None:
+        """Digest old and new tables in one snapshot that has both at the same position; the areas that differ."""
+        for _ in range(MEETINGS_MAX):
+            self._look()
+            for shadow in self._shadows:
+                self._follow(shadow, SWAP_EVENTS_MAX)
+            # All in one transaction, so that one moment has them all at the head.
+            positions: list[int] = self._store.transact(lambda transaction: self._close_up(transaction), durable=False)
+            for shadow, position in zip(self._shadows, positions, strict=True):
+                shadow.position = position
+            with self._store.snapshot() as db:
+                head = read_head(db).position
+                if any(shadow.position != head for shadow in self._shadows):
+                    continue
+                self._compared_at = head
+                self._digests = {area.name: digests.of_area(db, area, self._suffix) for area in self._areas}
+                rows: list[Any] = db.execute(
+                    "SELECT area FROM projections WHERE position = ? AND stopped IS NULL", (head,)
+                ).fetchall()
+                met = {area for (area,) in rows}
+                # Tables that lie behind, or cannot be read, are no match whatever is in them.
+                return tuple(
+                    area.name
+                    for area in self._areas
+                    if area.name not in met or _living_digest(db, area) != self._digests[area.name]
+                )
+        return None
+
+    def _close_up(self, transaction: Transaction) -> list[int]:
+        head = transaction.head.position
+        for shadow in self._shadows:
+            last = _fold_into(transaction.db, SqlRows(transaction.db, self._suffix), shadow.area, shadow.position, head)
+            shadow.changed = last or shadow.changed
+        return [head] * len(self._shadows)
+
+    def _swap(self, shadow: _Shadow) -> None:
+        area = shadow.area
+
+        def work(transaction: Transaction) -> None:
+            db, head = transaction.db, transaction.head.position
+            last = _fold_into(db, SqlRows(db, self._suffix), area, shadow.position, head)
+            objects = shadow.swap(db)
+            folding.note(db, area.name, head, last or shadow.changed, fingerprints.stored(area.name), objects)
+
+        self._look()
+        self._store.transact(work)
+
+
+class _Pace:
+    """How much one write transaction may hold, so that others hardly notice it."""
+
+    def __init__(self, store: EventStore) -> None:
+        self._store = store
+        self.rows = 100
+        self.events = 100
+        self._moved_at = -OTHERS_SECONDS
+        self._seen: int = store.head().position
+
+    @property
+    def _budget_seconds(self) -> float:
+        return QUIET_STEP_SECONDS if self._others else STEP_SECONDS
+
+    @property
+    def _others(self) -> bool:
+        return time.monotonic() - self._moved_at < OTHERS_SECONDS
+
+    def adapt(self, took_seconds: float) -> None:
+        """Aim at the budget, by halves and doubles."""
+        self.rows = _nearer(self.rows, took_seconds, self._budget_seconds)
+
+    def adapt_events(self, took_seconds: float) -> None:
+        """As `adapt`, for events to fold."""
+        self.events = _nearer(self.events, took_seconds, self._budget_seconds)
+
+    def rest(self, took_seconds: float) -> None:
+        """Leave the lock to others for a while, if there are any."""
+        head = self._store.head().position
+        if head != self._seen:
+            self._seen, self._moved_at = head, time.monotonic()
+        if self._others:
+            time.sleep(min(0.1, REST * took_seconds))
+
+
+def _nearer(count: int, took_seconds: float, budget_seconds: float) -> int:
+    if took_seconds > budget_seconds:
+        return max(10, count // 2)
+    return min(10_000, count * 2) if took_seconds < budget_seconds / 3 else count
+
+
+def _last_of(db: apsw.Connection, area: Area, until: int) -> int:
+    """Position of the area's last event up to `until`; 0 when there is none."""
+    marks = ",".join("?" * len(area.events))
+    sql = f"SELECT position FROM events WHERE position <= ? AND type IN ({marks}) ORDER BY position DESC LIMIT 1"
+    return db.execute(sql, (until, *area.events)).get or 0
+
+
+def _digest(area: Area, rows: MemoryRows) -> str:
+    return folding.digest((table.name, *row) for table in area.tables for row in rows.in_order(table.name))
+
+
+def _living_digest(db: apsw.Connection, area: Area) -> str | None:
+    try:
+        return digests.of_area(db, area)
+    except apsw.Error:
+        return None
+
+
+def _generation(db: apsw.Connection) -> int:
+    """A number that no shadow, index or trigger of ours has had."""
+    names = [str(row[0]) for row in db.execute("SELECT name FROM sqlite_schema")]
+    return 1 + max((int(match[1]) for name in names if (match := _SHADOW.search(name))), default=0)
+
+
+def _drop_leftovers(store: EventStore) -> None:
+    """Drop the shadow tables of rebuilds that ended or died, a table at a time; large ones are emptied first, in steps."""
+    pace = _Pace(store)
+    while True:
+        with store.reading() as db:
+            rows: list[Any] = db.execute(
+                "SELECT name, type FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual') ORDER BY name"
+            ).fetchall()
+            names = [name for name, _ in rows if _SHADOW.search(name)]
+            if not names:
+                return
+            name = names[0]
+            inner = [
+                f"{kind} {inner}"
+                for kind, inner in db.execute(
+                    "SELECT upper(type), name FROM sqlite_schema WHERE tbl_name = ? AND type IN ('trigger', 'index') AND sql IS NOT NULL",
+                    (name,),
+                )
+            ]
+        virtual = dict(rows)[name] == "virtual"
+        for one in inner:
+            _alone_step(store, pace, f"DROP {one}")
+        while not virtual and _alone_step(
+            store, pace, f"DELETE FROM {name} WHERE rowid IN (SELECT rowid FROM {name} LIMIT {pace.rows})"
+        ):
+            pass
+        _alone_step(store, pace, f"DROP TABLE IF EXISTS {name}")
+
+
+def _alone_step(store: EventStore, pace: _Pace, sql: str) -> bool:
+    """One statement in a transaction of its own; whether it changed a row."""
+    took = 0.0
+
+    def work(transaction: Transaction) -> bool:
+        nonlocal took
+        begin = time.perf_counter()
+        transaction.db.execute(sql)
+        took = time.perf_counter() - begin
+        return transaction.db.changes() > 0 and sql.startswith("DELETE")
+
+    changed: bool = store.transact(work, durable=False)
+    if sql.startswith("DELETE"):
+        pace.adapt(took)
+    pace.rest(took)
+    return changed
