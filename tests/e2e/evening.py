@@ -80,7 +80,7 @@ class Evening:
             name, act = order.pop()
             self._note(name)
             act()
-            time.sleep(self._source.uniform(0.05, 0.45))
+            time.sleep(self._source.uniform(0.03, 0.35))
 
     def _note(self, name: str) -> None:
         self.doing = name

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import random
+import struct
+import zlib
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageSequence
@@ -138,3 +140,15 @@ def broken_png(size: Size) -> bytes:
     """A PNG that ends in the middle of its pixels."""
     whole = png(size, 6).content
     return whole[: len(whole) // 2]
+
+
+def bomb_png() -> bytes:
+    """Some hundred kilobytes that are 400 million pixels once they are unpacked."""
+    side = 20_000
+    packed = zlib.compress(bytes((side // 8 + 1) * side), 1)
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")

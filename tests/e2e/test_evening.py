@@ -12,7 +12,7 @@ import pytest
 from harness import Pixelog, run
 from PIL import Image
 
-SECONDS = 26.0
+SECONDS = 15.0
 MOMENTS = 50
 SEED = 20260704
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import signal
@@ -11,7 +12,8 @@ from collections.abc import Callable
 
 import crashing
 import pytest
-from harness import Pixelog
+import samples
+from harness import Pixelog, until
 
 pytestmark = pytest.mark.long
 
@@ -68,3 +70,23 @@ def test_nothing_acknowledged_is_lost_when_parts_are_killed(up: Callable[..., Pi
         crashing.rejoins(pixelog)
         crashing.verified(pixelog.data)
     assert len(load.answered) > 500
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_that_is_killed_at_work_is_followed_by_one_that_takes_it_up(up: Callable[..., Pixelog]) -> None:
+    """A long animation is being prepared when the worker is killed: the next worker takes the job up as another attempt, and it is played."""
+    pixelog = up()
+    frames = [samples.drawn((900, 1200), seed) for seed in range(12)]
+    out = io.BytesIO()
+    frames[0].save(out, "WEBP", save_all=True, append_images=frames[1:] * 6, duration=40, lossless=True)
+    slug = pixelog.upload("long.webp", out.getvalue(), makeActive="true")["slug"]
+    until(lambda: pixelog.item(slug)["status"] == "processing", "the beginning")
+    before = {name: pixelog.part(name) for name in ("serve", "player", "worker")}
+    os.kill(before["worker"], signal.SIGKILL)
+    item = until(lambda: (one := pixelog.item(slug))["status"] in ("ready", "failed") and one, "the end", 60)
+    assert item["status"] == "ready"
+    assert {name: pixelog.part(name) == pid for name, pid in before.items()} == {"serve": True, "player": True, "worker": False}
+    claims = pixelog.get("/events", type="job.claimed", limit=50)["items"]
+    assert len(claims) >= 2
+    until(lambda: pixelog.shows(slug), "the animation on the panel")
+    assert not list((pixelog.data / "packs").glob(".prepare-*"))
