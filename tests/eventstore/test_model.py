@@ -1,0 +1,169 @@
+"""A state machine against a model that is a list and a few dictionaries: append, keys, conditions, following, restart, power cut of the clock."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from eventstore.errors import ConditionFailed, KeyReused, WrongVersion
+from eventstore.record import NewEvent, NoneSince
+from eventstore.store import EventStore
+from eventstore.subscription import Subscription
+from eventstore.testing.clock import FakeClock
+from tests.eventstore.conftest import problems
+
+STREAMS = st.sampled_from(["a", "b", "c/ü"])
+TYPES = st.sampled_from(["t.x", "t.y", "u.x"])
+TAGS = st.lists(st.sampled_from(["p", "q"]), unique=True).map(tuple)
+EVENTS = st.lists(st.builds(NewEvent, TYPES, st.sampled_from(["{}", '{"n":1}', '"é"']), st.just(1), TAGS), max_size=4)
+EXPECTED = st.one_of(st.integers(0, 6), st.sampled_from(["any", "none", "exists"]))
+KEYS = st.one_of(st.none(), st.sampled_from(["k1", "k2", "k3"]))
+CONDITIONS = st.lists(
+    st.builds(
+        NoneSince,
+        st.integers(0, 12),
+        st.lists(TYPES, max_size=2).map(tuple),
+        st.lists(st.sampled_from("pq"), max_size=1).map(tuple),
+    ),
+    max_size=1,
+)
+
+
+class LogMachine(RuleBasedStateMachine):
+    """The store on disk beside the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        base = "/dev/shm" if Path("/dev/shm").is_dir() else None
+        self.folder = Path(tempfile.mkdtemp(dir=base))
+        self.clock = FakeClock()
+        self.store = EventStore.open(self.folder / "log.db", clock=self.clock)
+        self.log: list[tuple[str, NewEvent]] = []
+        self.first_answers: dict[str, tuple[Any, list[int], int]] = {}
+        self.readers: list[tuple[Subscription, str | None, list[int]]] = []
+
+    def teardown(self) -> None:
+        assert problems(self.store) == []
+        self.store.close()
+        shutil.rmtree(self.folder)
+
+    @initialize()
+    def follow_from_the_start(self) -> None:
+        self.readers.append((self.store.subscribe(0), None, []))
+
+    def _version(self, stream: str) -> int:
+        return sum(1 for name, _ in self.log if name == stream)
+
+    def _refusal(self, parts: list[tuple[str, list[NewEvent], Any]], conditions: list[NoneSince]) -> type[Exception] | None:
+        for condition in conditions:
+            for _, new in self.log[condition.after :]:
+                if (not condition.types or new.type in condition.types) and set(condition.tags) <= set(new.tags):
+                    return ConditionFailed
+        for stream, _, expected in parts:
+            version = self._version(stream)
+            holds = {"any": True, "none": version == 0, "exists": version > 0}.get(expected, expected == version)
+            if not holds:
+                return WrongVersion
+        return None
+
+    @rule(
+        parts=st.lists(st.tuples(STREAMS, EVENTS, EXPECTED), min_size=1, max_size=3),
+        conditions=CONDITIONS,
+        key=KEYS,
+        durable=st.booleans(),
+    )
+    def append(
+        self, parts: list[tuple[str, list[NewEvent], Any]], conditions: list[NoneSince], key: str | None, durable: bool
+    ) -> None:
+        request = (parts, conditions)
+        known = self.first_answers.get(key or "")
+        expected: type[Exception] | None
+        if known is not None:
+            expected = None if known[0] == request else KeyReused
+        else:
+            expected = self._refusal(parts, conditions)
+        try:
+            answer = self.store.append_batch(parts, conditions=conditions, idempotency_key=key, durable=durable)
+            refusal = None
+        except (WrongVersion, ConditionFailed, KeyReused) as error:
+            answer, refusal = None, type(error)
+        assert refusal is expected
+        if answer is None:
+            return
+        if known is not None:
+            assert ([one.position for one in answer.events], answer.position, answer.repeated) == (*known[1:], True)
+            return
+        before = len(self.log)
+        self.log.extend((stream, new) for stream, events, _ in parts for new in events)
+        positions = list(range(before + 1, len(self.log) + 1))
+        assert ([one.position for one in answer.events], answer.position, answer.repeated) == (positions, len(self.log), False)
+        if key is not None:
+            self.first_answers[key] = (request, positions, len(self.log))
+
+    @rule(key=st.sampled_from(["k1", "k2", "k3"]), durable=st.booleans())
+    def retry(self, key: str, durable: bool) -> None:
+        """The same request once more, whatever has come since."""
+        if key in self.first_answers:
+            (parts, conditions), positions, position = self.first_answers[key]
+            answer = self.store.append_batch(parts, conditions=conditions, idempotency_key=key, durable=durable)
+            assert ([one.position for one in answer.events], answer.position, answer.repeated) == (positions, position, True)
+
+    @rule(after=st.integers(0, 30), stream=st.one_of(st.none(), STREAMS))
+    @precondition(lambda self: len(self.readers) < 5)
+    def subscribe(self, after: int, stream: str | None) -> None:
+        after = min(after, len(self.log))
+        pattern = [stream] if stream else []
+        self.readers.append((self.store.subscribe(after, streams=pattern), stream, [after]))
+
+    @rule()
+    def deliver(self) -> None:
+        """Each reader gets what it has not seen, once, in order; its cursor is at the head, whatever matched."""
+        for reader, stream, place in self.readers:
+            got = [one.event.position for one in reader.deliveries(timeout_seconds=0)]
+            start = place[0] if place else 0
+            matching = [n for n, (name, _) in enumerate(self.log, 1) if n > start and (stream is None or name == stream)]
+            assert got == matching
+            assert reader.cursor == len(self.log)
+            place[:] = [len(self.log)]
+
+    @rule(seconds=st.integers(0, 10**6), step_seconds=st.integers(-(10**9), 10**9))
+    def time_passes(self, seconds: int, step_seconds: int) -> None:
+        self.clock.advance(seconds)
+        self.clock.step_wall(step_seconds * 1_000_000)
+
+    @rule(reboot=st.booleans())
+    def restart(self, reboot: bool) -> None:
+        """Readers come back with their cursor, as another process would."""
+        self.store.close()
+        if reboot:
+            self.clock.reboot()
+        self.store = EventStore.open(self.folder / "log.db", clock=self.clock)
+        self.readers = [
+            (self.store.subscribe(reader.cursor, streams=[stream] if stream else []), stream, place)
+            for reader, stream, place in self.readers
+        ]
+
+    @invariant()
+    def the_log_is_the_model(self) -> None:
+        found = list(self.store.read())
+        assert [(one.position, one.stream, one.type, one.data, one.tags) for one in found] == [
+            (n, stream, new.type, new.data, new.tags) for n, (stream, new) in enumerate(self.log, 1)
+        ]
+        counts: dict[str, int] = {}
+        for one in found:
+            counts[one.stream] = counts.get(one.stream, 0) + 1
+            assert one.version == counts[one.stream]
+        times = [one.logtime_us for one in found]
+        assert times == sorted(set(times))
+
+
+LogMachine.TestCase.settings = settings(
+    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+)
+TestLog = LogMachine.TestCase
