@@ -1,7 +1,7 @@
 /** The page put together: starts each part, then follows the service. */
 
 import { connection } from "./connection.js";
-import { at } from "./dom.js";
+import { at, icon } from "./dom.js";
 import { history } from "./history.js";
 import { itemSheet } from "./item.js";
 import { library } from "./library.js";
@@ -27,6 +27,7 @@ function view() {
   if (matchMedia("(max-width: 899px)").matches) scrollTo(0, 0);
 }
 
+for (const place of document.querySelectorAll("[data-icon]")) place.prepend(icon(place.dataset.icon));
 for (const part of [connection, panel, loop, library, itemSheet, uploadsFromAnywhere, messages, settings, history]) part();
 addEventListener("hashchange", view);
 view();

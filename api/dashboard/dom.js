@@ -1,5 +1,7 @@
 /** Making and renewing elements. Text of users only ever becomes text: nothing here, or anywhere else, writes HTML. */
 
+import { ICONS } from "./icons.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 /** The element with this id. */
@@ -19,18 +21,17 @@ export function make(tag, traits = {}, ...children) {
 /** One of the page's symbols; only for the eye. */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("class", "icon");
+  svg.setAttribute("viewBox", "0 0 24 24");
   svg.setAttribute("aria-hidden", "true");
-  const use = document.createElementNS(SVG, "use");
-  use.setAttribute("href", `#i-${name}`);
-  svg.append(use);
-  return svg;
+  svg.append(document.createElementNS(SVG, "path"));
+  return setIcon(svg, name);
 }
 
-/** Show another symbol in an element that has one. */
-export function setIcon(element, name) {
-  const use = element.querySelector("use");
-  if (use.getAttribute("href") !== `#i-${name}`) use.setAttribute("href", `#i-${name}`);
+/** Make a symbol another one. */
+export function setIcon(svg, name) {
+  svg.setAttribute("class", ICONS[name][0] === "*" ? "icon solid" : "icon");
+  svg.firstChild.setAttribute("d", ICONS[name].replace("*", ""));
+  return svg;
 }
 
 /** Set an element's text if it differs, so that what follows changes hears of nothing else. */

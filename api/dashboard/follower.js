@@ -8,7 +8,6 @@
  */
 
 import { BASE, Refused, get } from "./api.js";
-import { Clock } from "./clock.js";
 import { eventsOf, picturesOf } from "./stream.js";
 
 const AGAIN_MS = [150, 400, 1000, 2000, 4000];
@@ -21,6 +20,9 @@ const REST_MS = 250;
 /** The player applies what was commanded a moment after the log has it. */
 const APPLY_MS = [20, 40, 80, 160, 320, 640];
 
+/** An answer takes this long at most, where clocks are compared. */
+const TRIP_MS = 1000;
+
 /** Events that change nothing on the page. */
 const SILENT = /^(player\.played|heartbeat\.|log\.|clock\.|token\.|session\.)/;
 /** Events that change what is on the panel, or what comes next. */
@@ -28,7 +30,6 @@ const PLAYING = /^(player|playback|active|loop|display|setting)\.|^media\.(remov
 
 export class Follower {
   #tell;
-  #clock = new Clock();
   #cursor = null;
   #tries = 0;
   #again = null;
@@ -136,8 +137,7 @@ export class Follower {
     if (kind !== "message") return;
     const fresh = this.#cursor > this.#known.state.position;
     if (fresh) {
-      this.#clock.seen(Date.parse(data.time), Date.now());
-      this.#tellClock();
+      this.#setClock(Date.parse(data.time), 0);
     }
     this.#tell("event", { type: data.type, subject: data.subject, time: data.time, position: this.#cursor, data: data.data });
     if (!fresh || SILENT.test(data.type)) return;
@@ -167,10 +167,8 @@ export class Follower {
   }
 
   async #readState() {
-    const began = Date.now();
     const { body, headers } = await get("/dashboard");
-    this.#clock.dated(Date.parse(headers.get("Date")), Date.now(), Date.now() - began);
-    this.#tellClock();
+    this.#setClock(Date.parse(headers.get("Date")), 1000); // a date of whole seconds
     const first = this.#cursor === null;
     this.#cursor ??= body.position;
     this.#setState(body);
@@ -183,7 +181,7 @@ export class Follower {
     clearTimeout(this.#expiry);
     const ends = state.messages.map((message) => Date.parse(message.expiresAt)).filter((end) => end);
     if (ends.length) {
-      const wait = Math.min(...ends) - Date.now() - this.#clock.offset + 30;
+      const wait = Math.min(...ends) - Date.now() - this.#known.clock + 30;
       this.#expiry = setTimeout(() => this.#want("state"), Math.min(Math.max(wait, 200), 2 ** 31 - 1));
     }
   }
@@ -197,8 +195,11 @@ export class Follower {
     }
   }
 
-  #tellClock() {
-    if (Math.abs((this.#known.clock ?? Infinity) - this.#clock.offset) > 20) this.#tell("clock", this.#clock.offset);
+  /** The service said in passing that its clock shows `time` to `time + span` ms; one that agrees with the browser's is taken as the same. */
+  #setClock(time, span) {
+    const least = time - Date.now();
+    const offset = Math.min(Math.max(this.#known.clock ?? 0, least), least + span + TRIP_MS);
+    if (offset !== this.#known.clock) this.#tell("clock", offset);
   }
 
   // -- the screen ------------------------------------------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ function fill(element, item) {
   const [toLoop, more] = tools.children;
   toLoop.setAttribute("aria-pressed", String(inside));
   toLoop.setAttribute("aria-label", inside ? `${filename} is in the loop: take it out` : `Add ${filename} to the loop`);
-  setIcon(toLoop, inside ? "check" : "add");
+  setIcon(toLoop.firstChild, inside ? "check" : "add");
   toLoop.onclick = () => (inside ? takeOut(slug, filename) : attempt(() => addToLoop({ slug })));
   more.setAttribute("aria-label", `Details of ${filename}`);
   more.onclick = () => openItem(slug);

@@ -117,7 +117,7 @@ function show() {
   setText(at("now-name"), slug ? nameOf(slug) : state.media.total ? "Nothing in the loop" : "Nothing to show yet");
   setText(at("now-next"), slug ? nextLine(slug, next, playing, held) : idleLine(state));
   canvas.setAttribute("aria-label", slug ? `The panel, showing ${nameOf(slug)}` : "The panel, showing its address");
-  setIcon(at("toggle"), playing ? "pause" : "play");
+  setIcon(at("toggle").firstChild, playing ? "pause" : "play");
   at("toggle").setAttribute("aria-label", playing ? "Pause" : "Play");
   at("hold").setAttribute("aria-pressed", String(held));
   setText(at("hold").lastChild, held ? "Held" : "Hold");
