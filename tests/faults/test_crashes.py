@@ -80,7 +80,7 @@ def test_a_worker_that_is_killed_at_work_is_followed_by_one_that_takes_it_up(up:
     out = io.BytesIO()
     frames[0].save(out, "WEBP", save_all=True, append_images=frames[1:] * 6, duration=40, lossless=True)
     slug = pixelog.upload("long.webp", out.getvalue(), makeActive="true")["slug"]
-    until(lambda: pixelog.item(slug)["status"] == "processing", "the beginning")
+    until(lambda: pixelog.get("/events", type="job.progressed")["items"], "the beginning")
     before = {name: pixelog.part(name) for name in ("serve", "player", "worker")}
     os.kill(before["worker"], signal.SIGKILL)
     item = until(lambda: (one := pixelog.item(slug))["status"] in ("ready", "failed") and one, "the end", 60)
