@@ -18,8 +18,8 @@ import msgspec
 PREFIX = "PIXELOG_"
 """Of environment variables: PIXELOG_PORT is `port`, PIXELOG_DISPLAY__SIZE is `display.size`."""
 
-NOT_KEYS = {"PIXELOG_DATA", "PIXELOG_PARENT_FD", "PIXELOG_LISTENER_FD"}
-"""Variables with the prefix that are not configuration: where the data is, and what `pixelog up` hands to its parts."""
+NOT_KEYS = {"PIXELOG_DATA", "PIXELOG_PARENT_FD", "PIXELOG_LISTENER_FD", "PIXELOG_MACHINE_ROOT"}
+"""Variables with the prefix that are not configuration: where the data is, what `up` hands to its parts, what stands in for the machine."""
 
 FILE_BYTES_MAX = 64 * 1024
 """Far more than all keys take; a larger file is not a configuration."""

@@ -67,6 +67,12 @@ COMMANDS: dict[str, Entry] = {
         "the first position after which something is true",
         "replay bisect --where \"SELECT slug = 'cat' FROM active\"",
     ),
+    "service install": Entry(
+        "api.cli.installing:INSTALL", "run at boot under systemd", "service install --host 0.0.0.0 --display ili9341"
+    ),
+    "service uninstall": Entry("api.cli.installing:UNINSTALL", "run at boot no more; the data stays", "service uninstall"),
+    "service status": Entry("api.cli.installing:STATUS", "is it installed, does it run, how did it end", "service status"),
+    "doctor": Entry("api.cli.doctoring:DOCTOR", "what this machine lacks, each with the line that mends it", "doctor"),
     "config": Entry("api.cli.effective:CONFIG", "effective configuration, and where each value comes from", "config"),
 }
 GROUPS = {name.split()[0] for name in COMMANDS if " " in name}

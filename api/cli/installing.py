@@ -1,0 +1,420 @@
+"""`pixelog service install`, `uninstall`, `status`: running at boot under systemd, as a user of its own.
+
+Here: which files that takes, and what systemd is told. The unit itself is a template in `api/systemd`. With --root the files go below a folder
+and nobody is told anything: for images of cards, and for tests.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from api import config
+from api.cli.command import Call, Command, Usage
+
+UNIT = "pixelog.service"
+MARK = "Written by `pixelog service install`; changes belong into a drop-in: systemctl edit pixelog"
+DATA_DEFAULT = Path("/var/lib/pixelog")
+GROUPS = ("spi", "gpio", "video")
+"""Who may open a panel's bus, its lines, and the framebuffer on Raspberry Pi OS."""
+
+HIDDEN = (Path("/home"), Path("/root"), Path("/run/user"))
+"""What the unit's ProtectHome= hides from the service."""
+
+SYSTEMCTL_SECONDS = 90
+"""A start waits for the unit to be ready; then we say how to look, instead of waiting on."""
+
+STEPS_SINCE = 254
+"""The version of systemd that lengthens the wait from restart to restart; before, the wait is always the same."""
+
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
+
+SYSUSERS = """# {mark}
+g spi - -
+g gpio - -
+u {user} - "pixelog" {data}
+m {user} spi
+m {user} gpio
+m {user} video
+"""
+"""For systemd-sysusers(8): the user, and the groups that a system without a Pi's rules lacks, since a unit that names a missing group fails."""
+
+
+class Places(NamedTuple):
+    """The files of an installation below a root."""
+
+    unit: Path
+    users: Path
+    wanted: Path
+
+    @classmethod
+    def below(cls, root: Path) -> Places:
+        """Under `/` or a staged root."""
+        units = root / "etc/systemd/system"
+        return cls(units / UNIT, root / "etc/sysusers.d/pixelog.conf", units / "multi-user.target.wants" / UNIT)
+
+
+# -- install -------------------------------------------------------------------------------------------------------------------------
+
+
+def _install_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--user", default="pixelog", help="the user that it runs as, made if missing (default pixelog)")
+    parser.add_argument("--host", help="where to listen (default 127.0.0.1; 0.0.0.0 for the whole network)")
+    parser.add_argument("--port", type=int, help="the port (default 8420)")
+    parser.add_argument("--display", help="auto, ili9341, st7789, …, fb, none (default auto)")
+    parser.add_argument("--size", metavar="WxH", help="the panel's pixels, such as 240x240")
+    parser.add_argument("--root", metavar="DIR", type=Path, help="write the files below this folder and start nothing")
+
+
+def _install(call: Call) -> int:
+    options = call.options
+    staged = options.root is not None
+    if not _USER.fullmatch(options.user):
+        raise Usage(f"{options.user!r} is no name for a user; take small letters, such as pixelog")
+    data = _data(call)
+    command = [*_program(), "up", "--data", str(data), *_up_options(call, data)]
+    if not staged:
+        _need_root("install")
+        _need_visible_program()
+    places = Places.below(options.root or Path("/"))
+    said: list[str] = []
+    changed = _write(places.users, SYSUSERS.format(mark=MARK, user=options.user, data=data), said)
+    changed |= _write(places.unit, unit_text(command, data, options.user, systemd_version()), said)
+    if staged:
+        _link(places.wanted, said)
+        following = f"the files are below {options.root}; they start pixelog when that root is booted"
+    else:
+        following = _bring_up(places, data, options.user, changed, said)
+    if call.out.json:
+        call.out.document({"unit": str(places.unit), "data": str(data), "user": options.user, "done": said, "next": following})
+    for line in said:
+        call.out.line(line)
+    call.out.line(f"next: {following}")
+    return 0
+
+
+def unit_text(command: Sequence[str], data: Path, user: str, version: int) -> str:
+    """The unit, for this version of systemd. Raises Usage."""
+    storage = f"ReadWritePaths={quoted(str(data))}"
+    if data.is_relative_to("/var/lib") and data != Path("/var/lib"):
+        storage = f"StateDirectory={quoted(str(data.relative_to('/var/lib')))}\nStateDirectoryMode=0750"
+    restart = "RestartSec=5"
+    if version >= STEPS_SINCE:
+        restart += "\nRestartSteps=6\nRestartMaxDelaySec=120"
+    values = {
+        "MARK": MARK,
+        "COMMAND": " ".join(quoted(part, "$") for part in command),
+        "ENVIRONMENT": quoted(f"PIXELOG_DATA={data}"),
+        "DATA": str(data).replace("%", "%%"),
+        "USER": user,
+        "GROUPS": " ".join(GROUPS),
+        "STORAGE": storage,
+        "RESTART": restart,
+    }
+    template = importlib.resources.files("api.systemd").joinpath(UNIT).read_text("utf-8")
+    return re.sub(r"@([A-Z]+)@", lambda match: values[match[1]], template)
+
+
+def quoted(text: str, doubled: str = "") -> str:
+    """A word as unit files take it (systemd.syntax(7)); `doubled`: signs besides % that must stand twice to mean themselves."""
+    if any(ord(sign) < 32 or ord(sign) == 127 for sign in text):
+        raise Usage(f"{text!r} has control characters, which a unit file cannot hold")
+    for sign in "%" + doubled:
+        text = text.replace(sign, sign * 2)
+    if re.fullmatch(r"[\w@%+=:,./$-]+", text, re.ASCII):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def systemd_version() -> int:
+    """The version of systemd that is installed here; 0: none."""
+    try:
+        said = _run(["systemctl", "--version"]).stdout
+    except FileNotFoundError:
+        return 0
+    match = re.match(r"systemd (\d+)", said)
+    return int(match[1]) if match else 0
+
+
+def _up_options(call: Call, data: Path) -> list[str]:
+    """The options of `up`, checked as `up` would."""
+    from player.panels.open import check_display
+
+    options = call.options
+    settings = config.load(data, {"host": options.host, "port": options.port, "display.size": options.size}, {})
+    check_display(options.display or "auto", settings.size)
+    given = (("--host", options.host), ("--port", options.port), ("--display", options.display), ("--size", options.size))
+    return [part for name, value in given if value is not None for part in (name, str(value))]
+
+
+def _bring_up(places: Places, data: Path, user: str, changed: bool, said: list[str]) -> str:
+    """Make the user, enable and start the unit; returns what to do next. Raises Usage when the machine refuses."""
+    _must(["systemd-sysusers", str(places.users)], f"the user {user} cannot be made")
+    if not data.is_relative_to("/var/lib"):
+        data.mkdir(mode=0o750, parents=True, exist_ok=True)
+        shutil.chown(data, user, user)
+    if not _booted():
+        _link(places.wanted, said)
+        return "systemd does not run here; pixelog starts with the next boot"
+    _must(["systemctl", "daemon-reload"], "systemd does not read the unit")
+    _must(["systemctl", "enable", UNIT], "the unit cannot be enabled")
+    said.append("it starts at boot")
+    _must(["systemctl", "restart" if changed else "start", UNIT], "it does not start; see journalctl -u pixelog -n 20")
+    said.append("it runs")
+    return "pixelog service status"
+
+
+def _write(path: Path, text: str, said: list[str]) -> bool:
+    """Put a file of ours in place; False when it was there already. Raises Usage for a file that is not ours."""
+    try:
+        before = path.read_text("utf-8", "replace") if path.exists() else None
+        if before is not None and MARK not in before:
+            raise Usage(f"{path} was not written by pixelog; move it away first")
+        if before == text:
+            said.append(f"{path} is as it should be")
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(path.name + ".new")
+        beside.write_text(text, "utf-8")
+        beside.chmod(0o644)
+        beside.replace(path)
+    except OSError as error:
+        raise Usage(f"{path} cannot be written ({error.strerror})") from error
+    said.append(f"wrote {path}")
+    return True
+
+
+def _link(path: Path, said: list[str]) -> None:
+    """Enable the unit as `systemctl enable` would."""
+    if path.is_symlink():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(f"/etc/systemd/system/{UNIT}")
+    said.append("it starts at boot")
+
+
+# -- uninstall -----------------------------------------------------------------------------------------------------------------------
+
+
+def _root_argument(parser: ArgumentParser) -> None:
+    parser.add_argument("--root", metavar="DIR", type=Path, help="a staged root instead of this machine")
+
+
+def _uninstall(call: Call) -> int:
+    root: Path | None = call.options.root
+    places = Places.below(root or Path("/"))
+    installed = Installed.read(places)
+    if root is None and (installed is not None or places.users.exists()):
+        _need_root("uninstall")
+    said: list[str] = []
+    if installed is not None and root is None and _booted():
+        _must(["systemctl", "disable", "--now", UNIT], "it does not stop; see journalctl -u pixelog -n 20")
+        said.append("it has stopped, and does not start at boot")
+    for path in (places.wanted, places.unit, places.users):
+        if path.is_symlink() or path.exists():
+            path.unlink()
+            said.append(f"removed {path}")
+    if installed is not None and root is None and _booted():
+        _must(["systemctl", "daemon-reload"], "systemd does not read its units")
+    kept = None if installed is None else str(installed.data)
+    if call.out.json:
+        call.out.document({"removed": said, "data": kept})
+    for line in said or ["there is nothing to remove: pixelog is not installed as a service"]:
+        call.out.line(line)
+    if installed is not None:
+        call.out.line(f"your data is untouched in {installed.data}, and so is the user {installed.user}")
+        call.out.line(f"to part with them too: sudo rm -r {shlex.quote(kept or '')} && sudo userdel {installed.user}")
+    return 0
+
+
+# -- status --------------------------------------------------------------------------------------------------------------------------
+
+
+class Installed(NamedTuple):
+    """What an installed unit says of itself. `options` are those of `up`, by name."""
+
+    data: Path
+    user: str
+    options: dict[str, str]
+
+    @classmethod
+    def read(cls, places: Places) -> Installed | None:
+        """From the unit; None when there is none. Raises Usage for one that is not ours."""
+        try:
+            text = places.unit.read_text("utf-8", "replace")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise Usage(f"{places.unit} cannot be read ({error.strerror})") from error
+        if MARK not in text:
+            raise Usage(f"{places.unit} was not written by pixelog; see systemctl status pixelog")
+        values = dict(re.findall(r"^(ExecStart|WorkingDirectory|User)=(.*)$", text, re.M))
+        words = [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(values["ExecStart"])]
+        options = {name: value for name, value in pairwise(words) if name.startswith("--")}
+        return cls(Path(values["WorkingDirectory"].replace("%%", "%")), values["User"], options)
+
+    def url(self) -> str:
+        """Where the service answers on this machine."""
+        host = self.options.get("--host", "127.0.0.1")
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        port = self.options.get("--port")
+        if port is None:
+            try:
+                port = str(config.load(self.data, environ={}).port)
+            except config.BadConfig:
+                port = str(config.BY_NAME["port"].default)  # the service says what is wrong with its file; here is not the place
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _status(call: Call) -> int:
+    root: Path | None = call.options.root
+    places = Places.below(root or Path("/"))
+    installed = Installed.read(places)
+    if installed is None:
+        if call.out.json:
+            call.out.document({"installed": False, "running": False})
+        call.out.line("not installed; sudo pixelog service install makes it start at boot")
+        return 1
+    known = properties() if root is None and _booted() else {}
+    answer = _answer(f"{installed.url()}/readyz") if root is None else "not asked"
+    running = known.get("ActiveState") == "active" if known else answer == "ready"
+    report: dict[str, Any] = {
+        "installed": True,
+        "startsAtBoot": places.wanted.is_symlink() if not known else known.get("UnitFileState") == "enabled",
+        "running": running,
+        "state": known.get("ActiveState"),
+        "since": known.get("ActiveEnterTimestamp") or None,
+        "restarts": int(known.get("NRestarts") or 0) if known else None,
+        "lastExit": ending(known) if known else None,
+        "says": known.get("StatusText") or None,
+        "health": answer,
+        "data": str(installed.data),
+        "user": installed.user,
+    }
+    if call.out.json:
+        call.out.document(report)
+    call.out.fields(
+        [
+            ("installed", f"yes, as user {installed.user}, over {installed.data}"),
+            ("at boot", "starts" if report["startsAtBoot"] else "does not start; sudo systemctl enable pixelog"),
+            ("running", ("yes" if running else f"no ({known.get('ActiveState') or 'systemd does not run here'})")),
+            ("since", report["since"]),
+            ("restarts", report["restarts"]),
+            ("last exit", report["lastExit"]),
+            ("says", report["says"]),
+            ("health", f"{answer} at {installed.url()}"),
+        ]
+    )
+    if not running and root is None:
+        call.out.line("to start it: sudo systemctl start pixelog; what it said last: journalctl -u pixelog -n 20")
+    return 0 if running and answer == "ready" else 1
+
+
+_PROPERTIES = (
+    "ActiveState", "SubState", "ActiveEnterTimestamp", "UnitFileState", "NRestarts", "Result", "ExecMainCode", "ExecMainStatus",
+    "StatusText",
+)  # fmt: skip
+
+
+def properties() -> dict[str, str]:
+    """What systemd knows of the unit; empty when it does not answer."""
+    try:
+        said = _run(["systemctl", "show", UNIT, "--property", ",".join(_PROPERTIES)])
+    except FileNotFoundError:
+        return {}
+    return dict(line.split("=", 1) for line in said.stdout.splitlines() if "=" in line) if said.returncode == 0 else {}
+
+
+_ENDINGS = {
+    "watchdog": "it did not answer for 30 seconds and was started again",
+    "oom-kill": "it took more memory than it may",
+    "timeout": "it was not ready, or did not end, in time",
+    "start-limit-hit": "it was started too often",
+}
+
+
+def ending(known: dict[str, str]) -> str | None:
+    """How the last run ended, in plain words; None while there was none."""
+    result, code, status = known.get("Result", ""), known.get("ExecMainCode", "0"), known.get("ExecMainStatus", "0")
+    if result in _ENDINGS:
+        return _ENDINGS[result]
+    if code == "1":
+        meanings = {"0": "in order", "2": "it was started wrongly", "3": "the data directory is unusable; see pixelog doctor"}
+        return meanings.get(status, f"with exit code {status}")
+    return f"killed by signal {status}" if code in ("2", "3") else None
+
+
+def _answer(url: str) -> str:
+    """What the service says when asked: ready, not ready, or no answer."""
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return "ready"
+    except urllib.error.HTTPError as error:
+        return f"not ready ({error.code})"
+    except (OSError, ValueError):
+        return "no answer"
+
+
+# -- this machine --------------------------------------------------------------------------------------------------------------------
+
+
+def _data(call: Call) -> Path:
+    """The data directory of the service: not the one of this shell."""
+    given = call.options.data
+    return DATA_DEFAULT if given is None else Path(given).absolute()
+
+
+def _program() -> list[str]:
+    """How this very program is called by its full name."""
+    here = Path(sys.executable).absolute().parent / "pixelog"
+    return [str(here)] if here.is_file() else [str(Path(sys.executable).absolute()), "-m", "pixelog"]
+
+
+def _need_root(action: str) -> None:
+    if os.geteuid() != 0:
+        raise Usage(f"pixelog service {action} changes the system: run it with sudo, or see --root")
+
+
+def _need_visible_program() -> None:
+    for path in (Path(_program()[0]), Path(sys.executable).resolve(), Path(__file__).resolve()):
+        if any(path.is_relative_to(hidden) for hidden in HIDDEN):
+            raise Usage(f"{path} lies in a home folder, which the service may not see; install pixelog into /opt/pixelog")
+
+
+def _booted() -> bool:
+    """Whether systemd runs this machine (sd_booted(3))."""
+    return Path("/run/systemd/system").is_dir()
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"LC_ALL": "C.UTF-8", "SYSTEMD_PAGER": ""}
+    return subprocess.run(command, capture_output=True, text=True, timeout=SYSTEMCTL_SECONDS, check=False, env=environment)
+
+
+def _must(command: list[str], otherwise: str) -> None:
+    try:
+        said = _run(command)
+    except FileNotFoundError as error:
+        raise Usage(f"{otherwise}: {command[0]} is not there; pixelog needs systemd to start at boot") from error
+    except subprocess.TimeoutExpired as error:
+        raise Usage(f"{otherwise} ({shlex.join(command)} took longer than {SYSTEMCTL_SECONDS} s)") from error
+    if said.returncode != 0:
+        why = said.stderr.strip().splitlines()
+        raise Usage(f"{otherwise} ({why[-1] if why else f'exit code {said.returncode}'})")
+
+
+INSTALL = Command(_install, _install_arguments)
+UNINSTALL = Command(_uninstall, _root_argument)
+STATUS = Command(_status, _root_argument)
