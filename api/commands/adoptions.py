@@ -156,7 +156,9 @@ def fingerprint(value: Any) -> str:
 
 def fingerprint_of(record: MediaRecord | JobRecord) -> str:
     """That of a record. A blob made here is not something that the source says."""
-    return fingerprint(msgspec.structs.replace(record, sha256=None) if isinstance(record, MediaRecord) else record)
+    if isinstance(record, MediaRecord) and record.content is not None:
+        record = msgspec.structs.replace(record, sha256=None, size=0)
+    return fingerprint(record)
 
 
 # -- load ----------------------------------------------------------------------------------------------------------------------------
@@ -378,6 +380,8 @@ class _Desk:
         if adoption is not None and adoption.fingerprint == print:
             self.outcomes += [Outcome(f"loop/{slug}", "merged") for slug in slugs]
             return
+        if adoption is None and not slugs:
+            return  # there never was a loop to move in
         present = [slug for slug in slugs if slug in self.known]
         self.outcomes += [
             Outcome(f"loop/{slug}", "skipped", rule="IR-1.4", why="the library here has no such item")
@@ -420,6 +424,8 @@ class _Desk:
         if adoption is not None and adoption.fingerprint == print:
             self._note(Outcome("active", "merged"))
             return
+        if adoption is None and slug is None:
+            return  # nothing was ever chosen there
         if slug is not None and slug not in self.known:
             self._note(Outcome("active", "skipped", rule="IR-1.5", why=f"the library here has no item {slug!r}"))
             return

@@ -1,0 +1,35 @@
+"""What a move has to tell: each record that was left out, and each that was mended on the way, with the rule that says so."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """A record by its key at the source (`media/<slug>`, `loop/<slug>`, `active`, a file's path …), the rule applied, and why, as a sentence."""
+
+    key: str
+    rule: str
+    why: str
+
+
+class Findings:
+    """Collects findings while a source is read. `repeated` counts records that the source itself has more than once."""
+
+    def __init__(self) -> None:
+        self.skipped: list[Finding] = []
+        self.warnings: list[Finding] = []
+        self.repeated = 0
+
+    def skip(self, key: str, rule: str, why: str) -> None:
+        """This record is left out."""
+        self.skipped.append(Finding(shown(key), rule, shown(why)))
+
+    def warn(self, key: str, rule: str, why: str) -> None:
+        """This record is kept, but not as it was found."""
+        self.warnings.append(Finding(shown(key), rule, shown(why)))
+
+
+def shown(text: str) -> str:
+    """A text that can be written as UTF-8: a lone surrogate becomes a mark."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -1,0 +1,662 @@
+"""LOOP's files in: the five generations of its state, its settings and its jobs, as records for the commands of area adoptions.
+
+Formats and rules: `docs/from-loop.md`. Nothing here writes, and nothing decides what comes of a record. Which bytes belong to an item is looked up in
+`loop_files`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import msgspec
+
+from api import media_types
+from api.adopt import values
+from api.adopt.documents import Unreadable, copied_database, has_table, read_json, rows
+from api.adopt.findings import Findings, shown
+from api.adopt.loop_files import ORIGINAL, Content, Files
+from api.commands.adoptions import ActiveRecord, JobRecord, MediaRecord, StateRecord
+from eventstore.record import NAME_BYTES_MAX
+from projections.media import Kind, Status
+from projections.settings import BY_NAME, Value, problem
+
+SLUG_BYTES_MAX = NAME_BYTES_MAX - len("media/")
+"""A slug names a stream of the log."""
+
+FILENAME_CHARACTERS_MAX = 4_096
+"""No file system has longer paths."""
+
+EXTRA_BYTES_MAX = 256 * 1024
+"""JSON that is kept of one item beside its fields; an event may have 1 MiB. Lists of 10,000 frame names fit."""
+
+KEPT_IN_DATABASE = "pixelog"
+"""Key in LOOP's table of settings under which an export keeps what its columns cannot: LOOP asks for its own keys only."""
+
+STATUSES: dict[str, Status] = {
+    "uploaded": "pending",
+    "pending": "pending",
+    "processing": "processing",
+    "completed": "pending",
+    "error": "failed",
+}
+"""LOOP's `processing_status` to ours. A completed one is pending here, too, until it was prepared for this panel."""
+
+_JOB_STATUSES = {"processing": "running", "completed": "completed", "error": "failed"}
+_ITEM_FIELDS = frozenset({"slug", "filename", "type", "size", "uploadedAt", "url", "duration", "width", "height", "frame_count"})
+_JOB_FIELDS = frozenset({"job_id", "filename", "status", "progress", "stage", "message", "timestamp", "created_at"})
+_INDEX_FIELDS = frozenset({"media", "loop", "active", "processing"})
+_OLD_TYPES: dict[str, Kind] = {"gif": "animation", "video": "video", "image": "image"}
+_USUAL_TYPES = {"gif": "image/gif", "video": "video/mp4"}
+"""Types of the first generation: their kind, and a MIME type when the file name does not say one that fits."""
+
+
+class NoInstallation(Exception):
+    """There is nothing of LOOP where it was looked for."""
+
+
+class Installation(NamedTuple):
+    """Where the parts of an installation lie; None: not there. `media` holds the state and the folders `raw` and `processed`."""
+
+    media: Path
+    state: Path | None
+    database: Path | None
+    config: Path | None
+
+    def name(self, path: Path) -> str:
+        """A path as people see it."""
+        return path.name if path.parent == self.media else f"{path.parent.name}/{path.name}"
+
+
+class Library(NamedTuple):
+    """State as one of the generations has it, in the terms of the fourth: items and jobs by their keys, `loop` and `active` None when absent."""
+
+    items: dict[str, dict[str, Any]]
+    loop: list[Any] | None
+    active: tuple[Any] | None
+    jobs: dict[str, dict[str, Any]]
+    rest: dict[str, Any]
+    in_list: bool
+
+
+class Records(NamedTuple):
+    """All that a source holds. `contents` says for each slug where the bytes of its file come from; `secrets` never enter the log."""
+
+    media: list[MediaRecord]
+    jobs: list[JobRecord]
+    state: StateRecord
+    contents: dict[str, Content]
+    secrets: dict[str, str]
+
+
+def find(source: Path) -> Installation:
+    """The installation at a folder (the application's, the one above its `backend`, or the one that holds the state), or around a file. Raises
+    NoInstallation."""
+    if source.is_file():
+        is_database, is_config = source.suffix == ".db", source.name.startswith("config")
+        return Installation(
+            source.parent,
+            None if is_database or is_config else source,
+            source if is_database else None,
+            source if is_config else None,
+        )
+    if not source.is_dir():
+        raise NoInstallation(f"{source} does not exist")
+    for base in (source, source / "backend"):
+        for media in (base / "media", base):
+            index, database = _if_there(media / "index.json"), _if_there(media / "media.db")
+            config = _if_there(base / "config" / "config.json") or _if_there(base / "config.json")
+            if index or database or (config and media.name == "media" and base != source) or (config and media == base):
+                return Installation(media, index, database, config)
+    raise NoInstallation(
+        f"there is no LOOP installation in {source}: neither media/index.json nor media/media.db; name the folder that holds media and config"
+    )
+
+
+def _if_there(path: Path) -> Path | None:
+    return path if path.is_file() else None
+
+
+def read(source: Path, findings: Findings, keep_going: bool) -> Records:
+    """Everything of an installation. Raises NoInstallation, and Unreadable unless `keep_going`: then that file is told and passed over."""
+    there = find(source)
+    library = _library(there, findings, keep_going)
+    settings, rest, secrets = _config(there, findings, keep_going)
+    if library is None:
+        return Records([], [], StateRecord(settings, rest=rest), {}, secrets)
+    files = Files(there.media)
+    media: list[MediaRecord] = []
+    contents: dict[str, Content] = {}
+    for slug, item in library.items.items():
+        content = files.content(slug, item, findings)
+        record = _media(slug, item, content, findings, secrets)
+        media.append(record)
+        if content is not None:
+            contents[slug] = content
+    files.tell_strays(findings)
+    loop = _loop(library, findings)
+    jobs = [job for id, found in library.jobs.items() for job in _job(id, found, findings, secrets)]
+    index_rest, found = values.without_secrets(library.rest, "index.")
+    secrets |= found
+    return Records(
+        media,
+        jobs,
+        StateRecord(settings, loop, _active(library, loop, findings), {**({"index": index_rest} if index_rest else {}), **rest}),
+        contents,
+        secrets,
+    )
+
+
+# -- the generations -----------------------------------------------------------------------------------------------------------------
+
+
+def _library(there: Installation, findings: Findings, keep_going: bool) -> Library | None:
+    """The database when it has items, else the index."""
+    if there.database is not None:
+        try:
+            library = _read_database(there.database, there.name(there.database), findings)
+        except Unreadable as error:
+            if not keep_going:
+                raise
+            findings.skip(error.file, "IR-0.2", error.why)
+            library = None
+        if library is not None and (library.items or there.state is None):
+            if there.state is not None:
+                why = "media.db has items and is the newer state; this file is ignored"
+                findings.skip(there.name(there.state), "IR-1.8", why)
+            return library
+        if library is not None:
+            findings.warn(there.name(there.database), "IR-1.8", "it has no items; index.json is taken instead")
+    if there.state is None:
+        return None
+    try:
+        return _read_index(there.state, there.name(there.state), findings)
+    except Unreadable as error:
+        leftover = there.state.with_name("index.json.tmp")
+        beside = f"; {leftover.name} beside it may be a later state, but is never taken (IR-1.8)" if leftover.is_file() else ""
+        if not keep_going:
+            raise Unreadable(error.file, error.why + beside) from error
+        findings.skip(error.file, "IR-0.2", error.why + beside)
+        return None
+
+
+def _read_index(path: Path, name: str, findings: Findings) -> Library:
+    index = read_json(path, name, findings)
+    media = index.get("media")
+    if media is None:
+        findings.warn(name, "IR-0.8", "it has no key `media`; taken as empty")
+        media = {}
+    if not isinstance(media, dict | list):
+        raise Unreadable(name, "`media` is neither a list nor an object; this is not LOOP's index")
+    items = _of_dict(media, findings) if isinstance(media, dict) else _of_list(media, findings)  # type: ignore[reportUnknownArgumentType]
+    return Library(
+        items,
+        _list_or_none(index, "loop", name, findings),
+        (index["active"],) if "active" in index else None,
+        _jobs(index.get("processing"), findings),
+        {key: values.plain(value) for key, value in index.items() if key not in _INDEX_FIELDS and value is not None},
+        isinstance(media, list),
+    )
+
+
+def _list_or_none(index: Mapping[str, Any], key: str, name: str, findings: Findings) -> list[Any] | None:
+    value = index.get(key)
+    if value is not None and not isinstance(value, list):
+        findings.warn(f"{name}#{key}", "IR-0.8", "it is no list; taken as absent")
+        return None
+    return value  # type: ignore[reportUnknownVariableType]
+
+
+def _of_dict(media: dict[str, Any], findings: Findings) -> dict[str, dict[str, Any]]:
+    """The dict form: the key is the slug."""
+    items: dict[str, dict[str, Any]] = {}
+    for slug, item in media.items():
+        if not isinstance(item, dict):
+            findings.skip(f"media/{slug}", "IR-1.1", f"it is {_kind_of(item)}, not an object")
+        elif _is_slug(slug, f"media/{slug}", findings):
+            inner: Any = item.get("slug")  # type: ignore[reportUnknownMemberType]
+            if inner is None:
+                findings.warn(f"media/{slug}", "IR-1.1", "its own slug is absent; the key counts")
+            elif inner != slug:
+                findings.warn(f"media/{slug}", "IR-1.1", f"its own slug is {_quoted(inner)}; the key counts")
+            items[slug] = item
+    return items
+
+
+def _of_list(media: list[Any], findings: Findings) -> dict[str, dict[str, Any]]:
+    """The list form: the slug is in the item; of equal ones the last counts, in the place of the first."""
+    items: dict[str, dict[str, Any]] = {}
+    for place, item in enumerate(media):
+        if not isinstance(item, dict):
+            findings.skip(f"media[{place}]", "IR-1.2", f"it is {_kind_of(item)}, not an object")
+            continue
+        slug: Any = item.get("slug")  # type: ignore[reportUnknownMemberType]
+        if not isinstance(slug, str) or not slug:
+            slug = f"legacy_{place}"
+            findings.warn(f"media/{slug}", "IR-1.2", f"item {place} of the list has no slug; it is called {slug}")
+        if not _is_slug(slug, f"media/{slug}", findings):
+            continue
+        if slug in items:
+            findings.repeated += 1
+            findings.warn(
+                f"media/{slug}", "IR-1.2", "the list has it more than once; the last one's data counts, in the place of the first"
+            )
+        items[slug] = item
+    return items
+
+
+def _is_slug(slug: str, key: str, findings: Findings) -> bool:
+    """Whether a log can name a stream after it."""
+    if not slug or shown(slug) != slug or len(slug.encode()) > SLUG_BYTES_MAX:
+        findings.skip(key, "IR-0.10", f"a slug has 1 to {SLUG_BYTES_MAX} bytes and is whole Unicode")
+        return False
+    return True
+
+
+def _jobs(found: Any, findings: Findings) -> dict[str, dict[str, Any]]:
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        findings.warn("processing", "IR-0.8", f"it is {_kind_of(found)}, not an object; taken as absent")
+        return {}
+    jobs: dict[str, dict[str, Any]] = {}
+    for id, job in found.items():  # type: ignore[reportUnknownVariableType]
+        if not isinstance(job, dict):
+            findings.skip(f"jobs/{id}", "IR-0.8", f"it is {_kind_of(job)}, not an object")
+        elif _is_slug(id, f"jobs/{id}", findings):  # type: ignore[reportUnknownArgumentType]
+            jobs[id] = job
+    return jobs
+
+
+def _read_database(path: Path, name: str, findings: Findings) -> Library:
+    with copied_database(path, name) as db:
+        missing = [table for table in ("media", "loop_order", "settings", "processing_jobs") if not has_table(db, table)]
+        if missing and len(missing) < 4:
+            findings.warn(name, "IR-0.8", f"it has no table {', '.join(missing)}; taken as empty")
+        media, order, settings, jobs = (
+            [] if table in missing else rows(db, f"SELECT * FROM {table} ORDER BY {by}")
+            for table, by in (("media", "rowid"), ("loop_order", "position"), ("settings", "rowid"), ("processing_jobs", "rowid"))
+        )
+    known = {row["key"]: row.get("value") for row in settings}
+    beside = _kept_beside(known.pop(KEPT_IN_DATABASE, None), name, findings)
+    items: dict[str, dict[str, Any]] = {}
+    for row in media:
+        slug = row.get("slug")
+        if not isinstance(slug, str):
+            findings.skip(f"media/{slug}", "IR-1.1", f"its slug is {_kind_of(slug)}, not text")
+        elif _is_slug(slug, f"media/{slug}", findings):
+            item = {
+                ("uploadedAt" if column == "uploaded_at" else column): value for column, value in row.items() if value is not None
+            }
+            items[slug] = {**beside.get("media", {}).get(slug, {}), **item}
+    found: dict[str, dict[str, Any]] = {}
+    for row in jobs:
+        id = row.pop("job_id", None)
+        if not isinstance(id, str):
+            findings.skip(f"jobs/{id}", "IR-0.8", f"its id is {_kind_of(id)}, not text")
+        elif _is_slug(id, f"jobs/{id}", findings):
+            job = {column: value for column, value in row.items() if value is not None}
+            if "updated_at" in job:
+                job["timestamp"] = job.pop("updated_at")
+            found[id] = {**job, **beside.get("jobs", {}).get(id, {})}
+    active = (known.pop("active"),) if "active" in known else (None,)
+    rest = {key: values.plain(value) for key, value in known.items() if isinstance(key, str) and value is not None}
+    return Library(items, [row.get("slug") for row in order], active, found, rest, in_list=False)
+
+
+def _kept_beside(text: Any, name: str, findings: Findings) -> dict[str, dict[str, dict[str, Any]]]:
+    """What an export of pixelog kept for the way back."""
+    if text is None:
+        return {}
+    try:
+        return msgspec.json.decode(text, type=dict[str, dict[str, dict[str, Any]]])
+    except (msgspec.MsgspecError, TypeError):
+        findings.warn(f"{name}#settings.{KEPT_IN_DATABASE}", "IR-0.8", "this row is not as pixelog wrote it; left aside")
+        return {}
+
+
+# -- items ---------------------------------------------------------------------------------------------------------------------------
+
+
+def _media(
+    slug: str, item: Mapping[str, Any], content: Content | None, findings: Findings, secrets: dict[str, str]
+) -> MediaRecord:
+    key = f"media/{slug}"
+    reading = _Reading(key, item, findings)
+    filename = _filename(slug, item, key, findings)
+    type, kind = _type(item, filename, content)
+    extra = _extra(slug, item, filename, type, content, key, findings, secrets)
+    found: Any = item.get("processing_status")
+    status = STATUSES.get(found) if isinstance(found, str) else None
+    if found is not None and status is None:
+        findings.warn(key, "IR-1.6", f"processing_status {_quoted(found)} is none of LOOP's; taken as completed")
+    status = status or "pending"
+    error = None
+    if content is None:
+        status, error = (
+            "failed",
+            "This item moved in from LOOP without its file. Upload the file as a new item, or move in again with it.",
+        )
+        findings.warn(
+            key,
+            "IR-1.9",
+            "neither its file nor its frames are there; it is kept, and shown once it was moved in again with them",
+        )
+    elif status == "failed":
+        error = "LOOP could not process this file."
+    size = reading.size("size", 0)
+    frame_count = reading.size("frame_count")
+    if content is not None and content.frame_count is not None:
+        if frame_count is not None and frame_count != content.frame_count:
+            findings.warn(key, "IR-1.9", f"frame_count is {frame_count}; {content.frame_count} frames are there, and count")
+        frame_count = content.frame_count
+    if content is not None and content.size_bytes not in (None, size) and item.get("size") is not None:
+        findings.warn(key, "IR-0.6", f"size is {size}; the file has {content.size_bytes} bytes, and counts")
+    if kind == "image" and frame_count is not None and frame_count > 1:
+        kind = "animation"
+    return MediaRecord(
+        slug=slug,
+        filename=filename,
+        kind=kind,
+        type=type,
+        size=size if content is None or content.size_bytes is None else content.size_bytes,
+        status=status,
+        error=error,
+        uploaded_at_us=reading.instant("uploadedAt"),
+        width=reading.size("width"),
+        height=reading.size("height"),
+        frame_count=frame_count,
+        duration_us=reading.duration_us("duration"),
+        extra=extra or None,
+        content=None if content is None else content.identity,
+    )
+
+
+class _Reading:
+    """The fields of one item or job; what cannot be read becomes null, and is told."""
+
+    def __init__(self, key: str, item: Mapping[str, Any], findings: Findings) -> None:
+        self._key, self._item, self._findings = key, item, findings
+
+    def size(self, name: str, absent: int | None = None) -> Any:
+        """A whole number; `absent` when it is not there."""
+        value = self._item.get(name)
+        if value is None:
+            if absent is not None:
+                self._findings.warn(self._key, "IR-0.6", f"{name} is absent; taken as {absent}")
+            return absent
+        result = values.size(value)
+        if result is None:
+            self._findings.warn(
+                self._key, "IR-0.6", f"{name} {_quoted(value)} is no whole number of 0 or more; taken as {absent}"
+            )
+            return absent
+        return result
+
+    def duration_us(self, name: str) -> int | None:
+        """A length in seconds."""
+        value = self._item.get(name)
+        seconds = values.number(value)
+        if seconds is not None and 0 <= seconds <= 10**9:
+            return round(seconds * 1_000_000)
+        if value is not None:
+            self._findings.warn(self._key, "IR-0.6", f"{name} {_quoted(value)} is no length in seconds; taken as null")
+        return None
+
+    def instant(self, name: str) -> int | None:
+        """An instant; null when it is not there or cannot be read."""
+        value = self._item.get(name)
+        time_us = values.instant_us(value)
+        if time_us is None and value is not None:
+            self._findings.warn(self._key, "IR-0.5", f"{name} {_quoted(value)} is no time; taken as null")
+        elif time_us is not None and name == "uploadedAt" and not values.is_iso(value):
+            self._findings.warn(self._key, "IR-0.5", f"{name} {_quoted(value)} is a number; taken as {values.iso(time_us)}")
+        return time_us
+
+
+def _filename(slug: str, item: Mapping[str, Any], key: str, findings: Findings) -> str:
+    for name in ("filename", "original_filename"):
+        value = item.get(name)
+        if isinstance(value, str) and value:
+            if len(value) > FILENAME_CHARACTERS_MAX or shown(value) != value:
+                findings.warn(key, "IR-0.10", f"{name} is longer than any path, or no whole Unicode; it was mended")
+            return shown(value)[:FILENAME_CHARACTERS_MAX]
+        if value not in (None, ""):
+            findings.warn(key, "IR-1.6", f"{name} is {_kind_of(value)}, not text")
+    findings.warn(key, "IR-1.6", "it has no file name; its slug stands for it")
+    return slug
+
+
+def _type(item: Mapping[str, Any], filename: str, content: Content | None) -> tuple[str, Kind]:
+    """MIME type and kind: of the bytes when they are there, else as LOOP says."""
+    if content is not None:
+        return content.type, content.kind
+    found = item.get("type")
+    guessed, kind = media_types.guess(filename, b"")
+    if isinstance(found, str) and found in _OLD_TYPES:
+        fits = _as_kind(guessed) == _OLD_TYPES[found]
+        return guessed if fits else _USUAL_TYPES.get(found, guessed), _OLD_TYPES[found]
+    if not isinstance(found, str) or "/" not in found or shown(found) != found or len(found) > 200:
+        return guessed, kind
+    return found, _as_kind(found)
+
+
+def _as_kind(type: str) -> Kind:
+    return "video" if type.startswith("video/") else "animation" if type == "image/gif" else "image"
+
+
+def _extra(
+    slug: str,
+    item: Mapping[str, Any],
+    filename: str,
+    type: str,
+    content: Content | None,
+    key: str,
+    findings: Findings,
+    secrets: dict[str, str],
+) -> dict[str, Any]:
+    """What LOOP says beyond our fields: what has no field here, and what a field of ours says otherwise."""
+    extra = {name: value for name, value in item.items() if name not in _ITEM_FIELDS and value is not None}
+    if extra.get("processing_status") == "completed":  # says the same as its absence
+        del extra["processing_status"]
+    if extra.get("original_filename") == filename and "filename" not in item:
+        del extra["original_filename"]
+    if item.get("type") not in (None, type, *_OLD_TYPES):
+        extra["type"] = item["type"]
+    url = item.get("url")
+    if isinstance(url, str) and not url.startswith("/media/"):
+        extra["url"] = url
+    plain = {name: values.plain(value) for name, value in extra.items()}
+    kept, found = values.without_secrets(plain, f"{key}.")
+    secrets |= found
+    if content is not None and content.original is not None:
+        kept[ORIGINAL] = {"sha256": content.original.sha256, "size": content.original.size_bytes}
+    if len(msgspec.json.encode(kept)) > EXTRA_BYTES_MAX:
+        findings.warn(key, "IR-0.7", f"what it says beside its fields has more than {EXTRA_BYTES_MAX >> 10} KiB, and is left out")
+        kept = {name: kept[name] for name in (ORIGINAL, "processing_status") if name in kept}
+    return kept
+
+
+# -- loop, choice, jobs --------------------------------------------------------------------------------------------------------------
+
+
+def _loop(library: Library, findings: Findings) -> tuple[str, ...]:
+    if library.in_list and not library.loop:
+        if library.items:
+            findings.warn("loop", "IR-1.3", "a list of media without a loop plays all of them, in the order of the list")
+        return tuple(library.items)
+    loop: dict[str, None] = {}
+    for place, slug in enumerate(library.loop or ()):
+        if not isinstance(slug, str):
+            findings.skip(f"loop[{place}]", "IR-1.4", f"it is {_kind_of(slug)}, not a slug")
+        elif slug not in library.items:
+            findings.skip(f"loop/{slug}", "IR-1.4", "no item has this slug")
+        elif slug in loop:
+            findings.skip(f"loop/{slug}", "IR-1.4", "it is in the loop already; its first place counts")
+        else:
+            loop[slug] = None
+    return tuple(loop)
+
+
+def _active(library: Library, loop: tuple[str, ...], findings: Findings) -> ActiveRecord:
+    if library.active is None or library.active[0] is None:
+        return ActiveRecord(None)
+    slug = library.active[0]
+    if isinstance(slug, str) and slug in library.items:
+        return ActiveRecord(slug)
+    first = loop[0] if loop else None
+    instead = "nothing is chosen" if first is None else f"the first of the loop is chosen, {first!r}"
+    findings.warn("active", "IR-1.5", f"no item has the slug {_quoted(slug)}; {instead}")
+    return ActiveRecord(first)
+
+
+def _job(id: str, job: Mapping[str, Any], findings: Findings, secrets: dict[str, str]) -> Iterator[JobRecord]:
+    key = f"jobs/{id}"
+    reading = _Reading(key, job, findings)
+    found: Any = job.get("status")
+    status: Any = _JOB_STATUSES.get(found) if isinstance(found, str) else None
+    extra = {name: values.plain(value) for name, value in job.items() if name not in _JOB_FIELDS and value is not None}
+    if status is None and found is not None:
+        findings.warn(key, "IR-1.7", f"status {_quoted(found)} is none of LOOP's; taken as processing")
+        extra["status"] = values.plain(found)
+    inner = job.get("job_id")
+    if inner not in (None, id):
+        findings.warn(key, "IR-1.7", f"its own job_id is {_quoted(inner)}; the key counts")
+    progress = _progress(job.get("progress"), key, findings)
+    if status == "completed" and progress != 100:
+        findings.warn(key, "IR-0.6", f"it is completed at {progress:g} %; taken as 100")
+        progress = 100.0
+    reported_at_us = reading.instant("timestamp")
+    created_at_us = reading.instant("created_at")
+    if status in (None, "running") and reported_at_us is not None:
+        extra["timestamp"] = values.iso(reported_at_us)  # a running job has no field for when it last said something
+    kept, hidden = values.without_secrets(extra, f"{key}.")
+    secrets |= hidden
+    title = _text(job.get("filename")) or ""
+    yield JobRecord(
+        id=id,
+        title=title,
+        status=status or "running",
+        progress=progress,
+        stage=_text(job.get("stage")),
+        message=_text(job.get("message")),
+        created_at_us=reported_at_us if created_at_us is None else created_at_us,
+        reported_at_us=reported_at_us,
+        extra=kept or None,
+    )
+
+
+def _progress(value: Any, key: str, findings: Findings) -> float:
+    if value is None:
+        return 0.0
+    found = values.number(value)
+    if found is None:
+        findings.warn(key, "IR-0.6", f"progress {_quoted(value)} is no number; taken as 0")
+        return 0.0
+    clamped = min(100.0, max(0.0, found))
+    if clamped != found:
+        findings.warn(key, "IR-0.6", f"progress {found:g} lies outside of 0 to 100; taken as {clamped:g}")
+    return clamped
+
+
+def _text(value: Any) -> str | None:
+    """A text of bounded length; None when there is none."""
+    return shown(value)[:FILENAME_CHARACTERS_MAX] if isinstance(value, str) and value else None
+
+
+# -- settings ------------------------------------------------------------------------------------------------------------------------
+
+_SETTINGS = (
+    ("display", "brightness", "brightness"),
+    ("display", "rotation", "rotation"),
+    ("media", "static_image_duration_sec", "defaultDuration"),
+    ("device", "name", "name"),
+)
+"""Section and key of LOOP's settings that have a counterpart here, and its name."""
+
+
+def _config(there: Installation, findings: Findings, keep_going: bool) -> tuple[dict[str, Value], dict[str, Any], dict[str, str]]:
+    """The settings that have a counterpart here, what has none, and what is secret."""
+    if there.config is None:
+        return {}, {}, {}
+    try:
+        config = read_json(there.config, there.name(there.config), findings)
+    except Unreadable as error:
+        if not keep_going:
+            raise
+        findings.skip(error.file, "IR-0.2", error.why)
+        return {}, {}, {}
+    kept, secrets = values.without_secrets(values.plain(config), "config.")
+    for name in secrets:
+        findings.warn(
+            f"config/{name.removeprefix('config.')}", "IR-0.9", "it is a secret: kept in the folder secrets, never in the log"
+        )
+    settings: dict[str, Value] = {}
+    for section, key, name in _SETTINGS:
+        keys = _object(kept.get(section))
+        if keys is None or keys.get(key) is None:
+            continue
+        found = keys[key]
+        value = _setting(name, found, f"config/{section}.{key}", findings)
+        if value is not None:
+            settings[name] = value
+            del keys[key]
+    for section, keys in kept.items():
+        if not isinstance(keys, dict):
+            findings.warn(f"config/{section}", "IR-0.7", f"this section is {_kind_of(keys)}, not an object; kept as it is")
+    return settings, {"config": {section: keys for section, keys in kept.items() if keys != {}}}, secrets
+
+
+def _setting(name: str, found: Any, key: str, findings: Findings) -> Value | None:
+    """The value for our setting, or None when it cannot be one."""
+    value = found
+    if name in ("brightness", "rotation", "defaultDuration"):
+        exact = values.number(found)
+        if exact is None:
+            findings.skip(key, "IR-0.6", f"{_quoted(found)} is no number; the setting here stays")
+            return None
+        value = int(exact) if exact == int(exact) else exact
+        if name == "brightness":
+            value = round(min(100.0, max(0.0, exact)))
+        if value != exact:
+            findings.warn(key, "IR-0.6", f"{_quoted(found)} is taken as {value}")
+    wrong = problem(BY_NAME[name], value)
+    if wrong is not None:
+        findings.skip(key, "IR-0.6", f"{wrong}; the setting here stays")
+        return None
+    return value
+
+
+def raw_name(slug: str, filename: str) -> str:
+    """The name that LOOP gives the file of an item under `media/raw`."""
+    return f"{slug}_{filename}"
+
+
+def raw_url(name: str) -> str:
+    """The address under which LOOP serves it, quoted as its last generation does."""
+    return f"/media/raw/{quote(name)}"
+
+
+def _object(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None  # type: ignore[reportUnknownVariableType]
+
+
+def _kind_of(value: Any) -> str:
+    for type, name in (
+        (dict, "an object"),
+        (list, "a list"),
+        (str, "a text"),
+        (bool, "true or false"),
+        ((int, float), "a number"),
+    ):
+        if isinstance(value, type):
+            return name
+    return "null" if value is None else "something else"
+
+
+def _quoted(value: Any) -> str:
+    """A value in a sentence, cut short."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"

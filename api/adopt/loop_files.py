@@ -1,0 +1,158 @@
+"""Which bytes belong to an item of LOOP: its upload, its frames, a clip made of it.
+
+What plays here is the upload, when pixelog can show its kind. Else it is a picture made of the frames that LOOP played, pixel for pixel; the
+upload (a video, say) is then kept beside it. Names are looked up in a listing and never joined to paths, so no slug leads anywhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from api import media_types
+from api.adopt import loop_frames
+from api.adopt.findings import Findings
+from api.adopt.loop_frames import Frames
+from eventstore.blobs import CHUNK_BYTES
+from projections.media import Kind
+
+ORIGINAL = "pixelogOriginal"
+"""Key in an item's `extra` that names the blob of its upload when a picture made of its frames plays in its place."""
+
+
+class Original(NamedTuple):
+    """A file of the source by its content."""
+
+    path: Path
+    sha256: str
+    size_bytes: int
+
+
+class Content(NamedTuple):
+    """The bytes behind an item. `identity` changes with them; `size_bytes` is None until a picture is made of `frames`. `frame_count`: of frames on
+    disk, when there are any. `original`: the upload that is kept beside."""
+
+    identity: str
+    type: str
+    kind: Kind
+    size_bytes: int | None
+    frame_count: int | None
+    file: Original | None
+    frames: Frames | None
+    original: Original | None
+
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes that play. Raises OSError."""
+        if self.frames is not None:
+            return self.frames.picture()
+        return read_pieces(self.file.path) if self.file is not None else iter(())
+
+
+def read_pieces(path: Path) -> Iterator[bytes]:
+    """A file in pieces."""
+    with open(path, "rb") as file:
+        while piece := file.read(CHUNK_BYTES):
+            yield piece
+
+
+class Files:
+    """The folders `raw` and `processed` of an installation."""
+
+    def __init__(self, media: Path) -> None:
+        self._raw = _listing(media / "raw", files=True)
+        self._processed = _listing(media / "processed", files=False)
+        self._zips = [name for name in self._raw if name.endswith("_frames.zip")]
+        self._claimed: set[str] = set()
+
+    def content(self, slug: str, item: Mapping[str, Any], findings: Findings) -> Content | None:
+        """What plays for an item; None when there is nothing. Raises OSError when a file cannot be read."""
+        key = f"media/{slug}"
+        raw = self._raw_file(slug, item)
+        folder = self._processed.get(slug)
+        if folder is not None:
+            self._claimed.add(f"processed/{slug}")
+        frames = loop_frames.find(folder, self._archive(slug, folder), item, key, findings)
+        original = None if raw is None else _original(raw, key, findings)
+        if original is not None:
+            with open(original.path, "rb") as file:
+                head = file.read(media_types.HEAD_BYTES)
+            if frames is None or media_types.guess("", head)[0].startswith("image/"):
+                type, kind = media_types.guess(original.path.name, head)
+                count = None if frames is None else len(frames.parts)
+                return Content(original.sha256, type, kind, original.size_bytes, count, original, None, None)
+        if frames is not None:
+            count = len(frames.parts)
+            if original is None:
+                findings.warn(key, "IR-1.9", f"its upload is gone; a picture made of its {count} frames plays instead")
+            else:
+                findings.warn(
+                    key, "IR-1.9", f"pixelog cannot show {original.path.name}; a picture made of its {count} frames plays instead"
+                )
+            kind = "animation" if count > 1 else "image"
+            return Content(frames.identity(), "image/png", kind, None, count, None, frames, original)
+        clip = folder / "video.mp4" if folder is not None else None
+        if clip is not None and clip.is_file():
+            findings.warn(key, "IR-1.9", "its upload is gone; the clip that was made of it is taken")
+            found = _original(clip, key, findings)
+            if found is not None:
+                return Content(found.sha256, "video/mp4", "video", found.size_bytes, None, found, None, None)
+        return None
+
+    def tell_strays(self, findings: Findings) -> None:
+        """Files that no item names."""
+        for folder, names in (("raw", self._raw), ("processed", self._processed)):
+            for name in sorted(names):
+                if f"{folder}/{name}" not in self._claimed:
+                    findings.warn(f"media/{folder}/{name}", "IR-0.8", "no item names it; it is not taken")
+
+    def _raw_file(self, slug: str, item: Mapping[str, Any]) -> Path | None:
+        for name in _raw_names(slug, item):
+            if name in self._raw:
+                self._claimed.add(f"raw/{name}")
+                return self._raw[name]
+        return None
+
+    def _archive(self, slug: str, folder: Path | None) -> Path | None:
+        names = sorted(name for name in self._zips if name.startswith(f"{slug}_"))
+        if names:
+            self._claimed.add(f"raw/{names[0]}")
+            return self._raw[names[0]]
+        return next(iter(sorted(folder.glob("*_frames.zip"))), None) if folder is not None else None
+
+
+def _raw_names(slug: str, item: Mapping[str, Any]) -> Iterator[str]:
+    """Names that the upload of an item had in one generation or another."""
+    url = item.get("url")
+    if isinstance(url, str):
+        yield url.rsplit("/", 1)[-1]
+        yield unquote(url.rsplit("/", 1)[-1])
+    for field in ("filename", "original_filename"):
+        name = item.get(field)
+        if isinstance(name, str) and name:
+            yield f"{slug}_{name}"
+            yield slug + Path(name).suffix
+
+
+def _listing(folder: Path, files: bool) -> dict[str, Path]:
+    try:
+        return {path.name: path for path in folder.iterdir() if (path.is_file() if files else path.is_dir())}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+
+
+def _original(path: Path, key: str, findings: Findings) -> Original | None:
+    """The file by its content; None when it is empty, or cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+            size_bytes = file.tell()
+    except OSError as error:
+        findings.warn(key, "IR-1.9", f"{path.name} cannot be read: {error.strerror}")
+        return None
+    if size_bytes == 0:
+        findings.warn(key, "IR-1.9", f"{path.name} is empty")
+        return None
+    return Original(path, digest.hexdigest(), size_bytes)

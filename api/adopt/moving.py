@@ -1,0 +1,271 @@
+"""Carries what was read of an older installation into the log: the files into blobs, the records through one command a batch, and an account of each.
+
+Each batch is judged on the tables as they are, then carried out; a dry run stops before anything is written. A move that was cut short is finished by
+the next.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from api.adopt import comparison, loop
+from api.adopt.comparison import Difference
+from api.adopt.findings import Finding, Findings, shown
+from api.adopt.loop_files import Content, read_pieces
+from api.commands import adoptions
+from api.commands.adoptions import AdoptRecords, JobRecord, MediaRecord, Outcome, StateRecord
+from api.commands.deciding import Context
+from api.data import DataDirectory
+from api.reading import open_for_reading
+from api.service import StateService
+from eventstore.blobs import BlobStore, fsync_folder
+from eventstore.clock import Clock
+from eventstore.record import Origin
+from eventstore.store import EventStore
+from projections.adoptions import find
+
+BATCH_EVENTS_MAX = 500
+"""Events of one command: half of what a batch may have, so that others wait for the log no longer than a moment."""
+
+_SOURCE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_ID = "00000000-0000-7000-8000-000000000000"
+_NO_BLOB = "0" * 64
+
+
+class Count(msgspec.Struct, omit_defaults=False):
+    """How many records of one kind were brought, were here already, and were left out."""
+
+    imported: int = 0
+    merged: int = 0
+    skipped: int = 0
+
+
+class Report(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The account of a move. `imported` and `merged` count records, `records` by their kind; `events` were appended (or would be, in a dry run).
+    `verified`: the records that were compared afterwards, when that was asked for."""
+
+    system: str
+    imported: int
+    merged: int
+    skipped: tuple[Finding, ...]
+    warnings: tuple[Finding, ...]
+    events: int
+    records: dict[str, Count]
+    dry_run: bool = False
+    verified: int | None = None
+    differences: tuple[Difference, ...] | None = None
+
+
+def adopt_loop(
+    data: DataDirectory,
+    source: Path,
+    *,
+    name: str = "loop",
+    dry_run: bool = False,
+    verify: bool = False,
+    keep_going: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    clock: Clock | None = None,
+) -> Report:
+    """Take over a LOOP installation. `name` tells several of them apart. `progress(records done, in all)`.
+
+    Raises loop.NoInstallation, Unreadable (before anything is written), ValueError (a bad name), Unusable, OSError.
+    """
+    if not _SOURCE.fullmatch(name):
+        raise ValueError(f"a source is called by small letters, digits, - and _, not {name!r}")
+    findings = Findings()
+    records = loop.read(source, findings, keep_going)
+    if dry_run:
+        with open_for_reading(data, clock) as store:
+            mover = _Mover(store, None, None, name, records.contents, findings)
+            mover.move(records, progress)
+            return _report(
+                mover, findings, dry_run, comparison.differences(store, records, data.blobs) if verify else None, records
+            )
+    with StateService(data.root, clock=clock, actor="adopt") as service:
+        mover = _Mover(service.store, service, service.blobs, name, records.contents, findings)
+        mover.move(records, progress)
+        if records.secrets:
+            keep_secrets(data.secrets, name, records.secrets)
+        found = comparison.differences(service.store, records, data.blobs) if verify else None
+        return _report(mover, findings, dry_run, found, records)
+
+
+class _Mover:
+    """One move. Without a service it only judges."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        service: StateService | None,
+        blobs: BlobStore | None,
+        name: str,
+        contents: dict[str, Content],
+        findings: Findings,
+    ) -> None:
+        self._store, self._service, self._blobs = store, service, blobs
+        self._name, self._contents, self._findings = name, contents, findings
+        self._arriving = set[str]()
+        self.outcomes: list[Outcome] = []
+        self.event_count = 0
+
+    def move(self, records: loop.Records, progress: Callable[[int, int], None]) -> None:
+        """All batches in order."""
+        total = len(records.media) + len(records.jobs)
+        done = 0
+        for media, jobs, state in batches(records):
+            self._move(media, jobs, state)
+            done += len(media) + len(jobs)
+            progress(done, total)
+        self._tell_vanished(records)
+
+    def _move(self, media: Sequence[MediaRecord], jobs: Sequence[JobRecord], state: StateRecord | None) -> None:
+        with self._store.reading() as db:
+            known = find(db, self._name, (record.key for record in media))
+        brought = tuple(
+            record
+            if record.key in known and known[record.key].fingerprint == adoptions.fingerprint_of(record)
+            else self._with_blob(record)
+            for record in media
+        )
+        command = AdoptRecords(system="loop", source=self._name, media=brought, jobs=tuple(jobs), state=state)
+        judgement = self._judge(command)
+        self.outcomes += judgement.outcomes
+        if self._service is None:
+            self._arriving |= {record.slug for record in media}
+            self.event_count += len(judgement.events)
+        elif judgement.events:
+            outcome = self._service.executor.execute(command, origin=Origin("adopt"))
+            self.event_count += len(outcome.events)
+
+    def _judge(self, command: AdoptRecords) -> adoptions.Judgement:
+        now_us = self._store.now_us()
+        with self._store.snapshot() as db:
+            state = adoptions.load(db, command, now_us)
+        state = msgspec.structs.replace(state, known=state.known | self._arriving)
+        return adoptions.judge(command, state, Context(now_us, 0, _ID, 0, None))
+
+    def _with_blob(self, record: MediaRecord) -> MediaRecord:
+        """The record with its file stored, and the upload that is kept beside it. A dry run only says so."""
+        content = self._contents.get(record.slug)
+        if content is None:
+            return record
+        held = content.file.sha256 if content.file is not None else None
+        if self._blobs is None:
+            return msgspec.structs.replace(record, sha256=held or _NO_BLOB)
+        if content.original is not None and not self._blobs.holds(content.original.sha256):
+            _store(self._blobs, read_pieces(content.original.path))
+        if held is not None and self._blobs.holds(held):
+            return msgspec.structs.replace(record, sha256=held)
+        sha256, size_bytes = _store(self._blobs, content.pieces())
+        return msgspec.structs.replace(record, sha256=sha256, size=size_bytes)
+
+    def _tell_vanished(self, records: loop.Records) -> None:
+        """Items that came from this source once, and are no longer in it."""
+        if not records.media:
+            return
+        now = {f"{self._name}/{record.key}" for record in records.media}
+        with self._store.reading() as db:
+            rows: list[Any] = db.execute(
+                "SELECT key FROM adoptions_records WHERE key GLOB ? ORDER BY key", (f"{self._name}/media/*",)
+            ).fetchall()
+        for (key,) in rows:
+            if key not in now:
+                self._findings.warn(key.removeprefix(f"{self._name}/"), "IR-0.3", "it is no longer in the source; it stays here")
+
+
+def batches(records: loop.Records) -> Iterator[tuple[list[MediaRecord], list[JobRecord], StateRecord | None]]:
+    """The records in parts of a bounded number of events, media first, and the state that names them last."""
+    media: list[MediaRecord] = []
+    jobs: list[JobRecord] = []
+    weight = 0
+    for record in (*records.media, *records.jobs):
+        # An item may be three events (added, its own length, a job), a job too; and what was taken over is one event for many.
+        if weight + 3 > BATCH_EVENTS_MAX:
+            yield media, jobs, None
+            media, jobs, weight = [], [], 0
+        weight += 3 if isinstance(record, JobRecord) or record.content is not None else 1
+        if isinstance(record, MediaRecord):
+            media.append(record)
+        else:
+            jobs.append(record)
+    yield media, jobs, records.state
+
+
+def _store(blobs: BlobStore, pieces: Iterator[bytes]) -> tuple[str, int]:
+    with blobs.writer() as writer:
+        for piece in pieces:
+            writer.write(piece)
+        blob = writer.commit()
+        return blob.sha256, blob.size_bytes
+
+
+def secrets_file(folder: Path, name: str) -> Path:
+    """Where the secrets of a source are kept."""
+    return folder / f"adopted-{name}.json"
+
+
+def keep_secrets(folder: Path, name: str, secrets: dict[str, str]) -> None:
+    """Write them for the owner's eyes alone; nothing when they are there already."""
+    path = secrets_file(folder, name)
+    text = msgspec.json.encode(secrets, order="sorted") + b"\n"
+    folder.chmod(0o700)
+    if path.is_file() and path.read_bytes() == text:
+        path.chmod(0o600)
+        return
+    temporary = path.with_suffix(".part")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    fsync_folder(folder)
+
+
+def _report(
+    mover: _Mover, findings: Findings, dry_run: bool, differences: list[Difference] | None, records: loop.Records
+) -> Report:
+    counts: dict[str, Count] = {}
+    skipped = list(findings.skipped)
+    warnings = list(findings.warnings)
+    for finding in findings.skipped:
+        _count(counts, finding.key).skipped += 1
+    for outcome in mover.outcomes:
+        count = _count(counts, outcome.key)
+        setattr(count, outcome.how, getattr(count, outcome.how) + 1)
+        if outcome.rule is not None and outcome.why is not None:
+            (skipped if outcome.how == "skipped" else warnings).append(Finding(shown(outcome.key), outcome.rule, outcome.why))
+    if findings.repeated:
+        _count(counts, "media/").merged += findings.repeated
+    return Report(
+        system="loop",
+        imported=sum(count.imported for count in counts.values()),
+        merged=sum(count.merged for count in counts.values()),
+        skipped=tuple(skipped),
+        warnings=tuple(warnings),
+        events=mover.event_count,
+        records=counts,
+        dry_run=dry_run,
+        verified=None if differences is None else len(records.media) + len(records.jobs) + len(records.state.settings) + 2,
+        differences=None if differences is None else tuple(differences),
+    )
+
+
+_KINDS = re.compile(r"(media|jobs|loop|settings|active)(?=$|[/\[])")
+
+
+def _count(counts: dict[str, Count], key: str) -> Count:
+    """The count of a record's kind; what is no record is a file."""
+    match = _KINDS.match(key)
+    kind = "settings" if key.startswith("config/") and not key.endswith(".json") else match[1] if match else "files"
+    if key.endswith(("index.json", "media.db", "config.json")):
+        kind = "files"
+    return counts.setdefault(kind, Count())
