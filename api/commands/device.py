@@ -51,8 +51,13 @@ def _faults(command: ReportDevice) -> list[Fault]:
         faults.append(Fault("/conditions", f"must be at most {CONDITIONS_MAX}"))
     faults += [fault for one in command.conditions[:CONDITIONS_MAX] for fault in bounds.name("/conditions", one)]
     faults += bounds.number("/cpuTemperatureCelsius", command.cpu_temperature_celsius, -273, 1_000)
-    sizes = ("memory_total_bytes", "memory_available_bytes", "disk_total_bytes", "disk_free_bytes")
-    return faults + [fault for name in sizes for fault in bounds.number(f"/{name}", getattr(command, name), 0, SIZE_BYTES_MAX)]
+    sizes = {
+        "/memoryTotalBytes": command.memory_total_bytes,
+        "/memoryAvailableBytes": command.memory_available_bytes,
+        "/diskTotalBytes": command.disk_total_bytes,
+        "/diskFreeBytes": command.disk_free_bytes,
+    }
+    return faults + [fault for pointer, size in sizes.items() for fault in bounds.number(pointer, size, 0, SIZE_BYTES_MAX)]
 
 
 HANDLERS = {ReportDevice: Handler(load, decide)}
