@@ -155,6 +155,7 @@ class Executor:
         reading, head = transaction.reading, transaction.head
         offset_us = reading.wall_us - transaction.now_us
         if reading.boot_id != head.boot_id:
+            self._standing = reading.synchronised
             clean = not head.dirty
             # After a power cut readers may have seen relaxed events that are gone: a new epoch tells them.
             epoch = head.epoch if clean else head.epoch + 1

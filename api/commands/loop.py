@@ -196,12 +196,18 @@ def _check(items: Sequence[NewEntry], known: frozenset[str], place: str, mode: M
         raise Rejected("invalid", "; ".join(fault.message for fault in faults[:5]), faults)
 
 
+def check_duration(seconds: float | None, pointer: str) -> list[Fault]:
+    """What is wrong with a length; None is right, what is no number is not."""
+    if seconds is None or DURATION_US_MIN <= seconds * 1_000_000 <= DURATION_US_MAX:
+        return []
+    return [Fault(pointer, "duration is 0.1 to 86400 seconds")]
+
+
 def _check_entry(item: NewEntry, where: str) -> list[Fault]:
     faults: list[Fault] = []
     if item.repeat is not None and not 1 <= item.repeat <= REPEAT_MAX:
         faults.append(Fault(f"{where}/repeat", f"repeat is 1 to {REPEAT_MAX}"))
-    if item.duration is not None and not DURATION_US_MIN <= item.duration * 1_000_000 <= DURATION_US_MAX:
-        faults.append(Fault(f"{where}/duration", "duration is 0.1 to 86400 seconds"))
+    faults += check_duration(item.duration, f"{where}/duration")
     if item.when is not None:
         for day in item.when.days:
             if day not in DAYS:

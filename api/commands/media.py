@@ -277,9 +277,10 @@ def _update(command: UpdateMedia, state: State, context: Context) -> Sequence[ms
     check_version(command.expected_version, item.version, f"{command.slug!r}")
     _check_texts(command.filename, command.tags, None)
     tags = None if command.tags is None else tuple(dict.fromkeys(command.tags))
+    faults = loop_commands.check_duration(command.duration, "/duration")
+    if faults:
+        raise Rejected("invalid", faults[0].message, faults)
     duration_us = None if command.duration is None else round(command.duration * 1_000_000)
-    if duration_us is not None and not loop_commands.DURATION_US_MIN <= duration_us <= loop_commands.DURATION_US_MAX:
-        raise Rejected("invalid", "duration is 0.1 to 86400 seconds", [Fault("/duration", "duration is 0.1 to 86400 seconds")])
     own = state.plan.items[command.slug].duration_us if command.slug in state.plan.items else None
     new_filename = None if command.filename == item.filename else command.filename
     new_tags = None if tags == item.tags else tags
