@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from api.cli.listening import PARENT_VARIABLE
 from api.cli.ports import UNREPORTED, LogSource, PrepareDesk, end_with_parent, reporter
 from api.data import ServiceLock
 from api.device.watching import DeviceWatch
@@ -21,9 +22,6 @@ from player.run import Player, Ports
 from player.screen import ScreenReader
 from player.worker import Worker
 from projections.display import PlayerStarted
-
-PARENT_VARIABLE = "PIXELOG_PARENT_FD"
-"""Environment variable that names the pipe inherited from `pixelog up`."""
 
 FORCED_EXIT_SECONDS = 4.0
 """An orderly stop that takes longer is cut short: `pixelog up` promises an end within five."""
@@ -58,20 +56,6 @@ def _follow_parent(stop: Callable[[], None]) -> None:
         threading.Timer(FORCED_EXIT_SECONDS, os._exit, (0,)).start()
 
     end_with_parent(int(descriptor), end)
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises OSError with the address in its text."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(1024)
-    except OSError as error:
-        listener.close()
-        raise OSError(error.errno, f"{host}:{port}: {os.strerror(error.errno or 0)}") from error
-    return listener
 
 
 def serve(data: Path, listener: socket.socket, upload_bytes_max: int, opened: Callable[[], None]) -> int:

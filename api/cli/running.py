@@ -18,11 +18,9 @@ from typing import Any
 
 from api import config
 from api.cli.command import Call, Command, Usage
+from api.cli.listening import LISTENER_VARIABLE, bind
 from api.config import Config
 from api.data import DataDirectory, ServiceLock
-
-LISTENER_VARIABLE = "PIXELOG_LISTENER_FD"
-"""Environment variable that names the listening socket inherited from `pixelog up`."""
 
 ANNOUNCE_WAIT_SECONDS = 3.0
 """How long the announcement waits for the panel: it is attached well within, or it is lost, which the announcement then says."""
@@ -68,8 +66,6 @@ def _check_display(call: Call, settings: Config) -> None:
 
 
 def _bind(settings: Config) -> socket.socket:
-    from api.cli.parts import bind
-
     try:
         return bind(settings.host, settings.port)
     except OSError as error:

@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
-from api.cli.parts import PARENT_VARIABLE
+from api.cli.listening import PARENT_VARIABLE
 from api.cli.pulse import Pulse
 
 BACK_OFF_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
