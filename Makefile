@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint faults fuzz page bench docs clean
+.PHONY: run test lint faults fuzz page bench docs pictures clean
 
 run: .make/run
 	$(BIN)/pixelog up --demo
@@ -35,6 +35,10 @@ bench: .make/test
 # Pages that are written from the code.
 docs: .make/test
 	$(BIN)/python -m projections.reference > docs/projections.md
+
+# The pictures of README and docs, from the real thing in a real Chromium.
+pictures: .make/page
+	$(BIN)/python docs/pictures.py
 
 .make/venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pixelog needs Python 3.11 or newer: make PYTHON=python3.12 run"; exit 2; }
