@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 from msgspec import Struct
 from PIL import Image
 
-from player import font
+from player import font, qr
 from player.pixels import dimmed, pack_rgb565, unpack_rgb565
 from player.strokes import SUBPIXELS, rounded_box, stroke
 
@@ -54,7 +54,8 @@ class View(Struct, frozen=True):
     """What is to be seen. `width` and `height` are the panel's RAM, at least 1; `brightness` is 0..100 percent.
 
     `title` is the item's file name (for "preparing"), `address` where the page is (for "address"; None: it has none),
-    `note` a second line below either. `overlays` come in drawing order, the most urgent first.
+    `note` a second line below either. `overlays` come in drawing order, the most urgent first. `qr` is a link that signs
+    a browser in, drawn beside the address as a symbol to scan; what follows its `#` is the code, for those who type.
     """
 
     width: int
@@ -66,6 +67,7 @@ class View(Struct, frozen=True):
     address: str | None = None
     note: str | None = None
     overlays: tuple[Overlay, ...] = ()
+    qr: str | None = None
 
 
 def screen(view: View, frame: bytes | None) -> bytes:
@@ -86,7 +88,7 @@ def screen(view: View, frame: bytes | None) -> bytes:
         elif view.content == "preparing":
             picture = _preparing(view.width, view.height, view.rotation, view.title, view.note)
         else:
-            picture = _address(view.width, view.height, view.rotation, view.address, view.note)
+            picture = _address(view.width, view.height, view.rotation, view.address, view.note, view.qr)
         if shown:
             picture = _under(_cards(view.width, view.height, view.rotation, shown, hidden), picture, view.width)
     return picture if view.brightness >= 100 else dimmed(picture, max(0, view.brightness))
@@ -236,15 +238,26 @@ class _Block(NamedTuple):
 def _column(image: Image.Image, plans: Sequence[Callable[[int], Sequence[_Block]]]) -> None:
     """Draw the first plan that fits at the largest scale (percent) at which it does; the last one fits by decree."""
     for plan in plans:
-        for scale in (100, 90, 80, 70, 62):
+        for scale in _SCALES:
             blocks = plan(scale)
-            total = sum(block.height + block.above for block in blocks) - blocks[0].above
-            if total <= image.height * 94 // 100 or (plan is plans[-1] and scale == 62):
-                y = max(0, (image.height - total) // 2) - blocks[0].above
-                for block in blocks:
-                    block.paint(image, y + block.above)
-                    y += block.above + block.height
+            if _total(blocks) <= image.height * 94 // 100 or (plan is plans[-1] and scale == _SCALES[-1]):
+                _stack(image, blocks)
                 return
+
+
+_SCALES = (100, 90, 80, 70, 62)
+
+
+def _total(blocks: Sequence[_Block]) -> int:
+    return sum(block.height + block.above for block in blocks) - blocks[0].above
+
+
+def _stack(image: Image.Image, blocks: Sequence[_Block]) -> None:
+    """Draw the blocks below each other, in the middle."""
+    y = max(0, (image.height - _total(blocks)) // 2) - blocks[0].above
+    for block in blocks:
+        block.paint(image, y + block.above)
+        y += block.above + block.height
 
 
 def _base(width: int, height: int) -> int:
@@ -273,12 +286,14 @@ def _marked(size: int) -> _Block:
 
 
 @lru_cache(maxsize=4)  # one panel, its states before and after pairing, and a replay beside them
-def _address(width: int, height: int, rotation: int, address: str | None, note: str | None) -> bytes:
+def _address(width: int, height: int, rotation: int, address: str | None, note: str | None, link: str | None) -> bytes:
     def paint(image: Image.Image) -> None:
         if address is None:
             _nothing(image, note)
-        else:
+        elif link is None:
             _invitation(image, address[:_LINE_LIMIT], note)
+        else:
+            _welcome(image, address[:_LINE_LIMIT], link, note)
 
     return _screen_of(width, height, rotation, _NIGHT, paint)
 
@@ -380,6 +395,142 @@ def _address_lines(address: str, width: int, largest: int) -> tuple[list[str], i
     if size:
         return lines, size
     return font.wrap(address, width, _LEAST, True, 4), _LEAST
+
+
+# ---- the address with a symbol to scan ----
+
+_MODULE_LEAST = 2  # pixels; a single one is lost between the camera's own
+
+_SCAN, _OR = "Scan to sign in", "or open it and enter"
+
+
+def _welcome(image: Image.Image, address: str, link: str, note: str | None) -> None:
+    """The symbol and the address: side by side on a wide panel, else below each other; without the symbol where it has no room."""
+    code = link.partition("#")[2][:_LINE_LIMIT]
+    try:
+        symbol = qr.symbol(link)
+    except ValueError:  # longer than a symbol holds
+        _invitation(image, address, code or note)
+        return
+    # What a person types; the browser adds the scheme.
+    short = address.removeprefix("http://")
+    if not (_beside(image, symbol, short, code) or _below(image, symbol, short, code)):
+        _invitation(image, address, code or note)
+
+
+def _beside(image: Image.Image, symbol: qr.Matrix, address: str, code: str) -> bool:
+    """Symbol to the left, at most half of the width; the texts in what remains. False on a panel that is not wide enough for that."""
+    edge = max(1, image.width // 32)
+    module = min(image.width // 2, image.height - 2 * edge) // _symbol_modules(symbol)
+    side = module * _symbol_modules(symbol)
+    margin = max(edge, (image.height - side) // 3)
+    left = margin + side
+    room = image.width - left - 2 * edge
+    lines_fit = max(font.measure(text, _LEAST, True) for text in (address, code)) <= room - max(1, room // 24) * 2
+    if image.width * 100 < image.height * 115 or module < _MODULE_LEAST or not lines_fit:
+        return False
+    _paint_symbol(image, symbol, module, margin, (image.height - side) // 2)
+    beside = Image.new("RGB", (image.width - left, image.height), _NIGHT)
+    base = _base(*image.size)
+
+    def plan(scale: int, mark: bool, caption: bool) -> list[_Block]:
+        size = max(_LEAST, base * scale // 100)
+        blocks = [_marked(size * 3)] if mark else []
+        if caption:
+            blocks.append(_said(_SCAN, room, size, _QUIET, size, max_lines=2))
+        blocks.append(_address_field(address, room, room * 2, scale, size * 3 // 4))
+        return [*blocks, *_typed(code, room, size, caption)]
+
+    _column(beside, [lambda s: plan(s, True, True), lambda s: plan(s, False, True), lambda s: plan(s, False, False)])
+    image.paste(beside, (left, 0))
+    return True
+
+
+class _Detail(NamedTuple):
+    """What stands around a symbol, if its modules are then of `least` pixels or more. `address`: in its field, or as a bare line."""
+
+    least: int
+    caption: bool
+    address: Literal["field", "line"]
+    typed: bool
+
+
+_DETAILS = (
+    _Detail(4, True, "field", True),
+    _Detail(4, False, "field", True),
+    _Detail(3, True, "field", True),
+    _Detail(3, False, "field", True),
+    _Detail(3, False, "field", False),
+    _Detail(3, False, "line", False),
+    _Detail(2, False, "field", True),
+    _Detail(2, False, "line", False),
+)
+"""From much to little: a symbol that is easy to scan matters more than the words around it."""
+
+
+def _below(image: Image.Image, symbol: qr.Matrix, address: str, code: str) -> bool:
+    """Symbol above, texts around it: as many as leave the modules large enough. False when nothing fits."""
+    base = _base(*image.size)
+    edge = max(1, image.width // 24)
+    room = image.width - 2 * edge
+    largest = room // _symbol_modules(symbol)
+
+    def blocks_of(detail: _Detail, module: int, scale: int) -> list[_Block]:
+        size = max(_LEAST, base * scale // 100)
+        blocks = [_said(_SCAN, room, size, _QUIET, 0, max_lines=1)] if detail.caption else []
+        blocks.append(_symbol_block(symbol, module, size // 2))
+        if detail.address == "field":
+            blocks.append(_address_field(address, room, image.height, scale, size // 2))
+        else:
+            blocks.append(_line(address, room, size, _INK, size // 4))
+        return [*blocks, *_typed(code, room, size, detail.caption)] if detail.typed else blocks
+
+    for detail in _DETAILS:
+        free = image.height * (4 if detail.typed else 2) // 100
+        for module in range(largest, detail.least - 1, -1):
+            for scale in _SCALES:
+                blocks = blocks_of(detail, module, scale)
+                if _total(blocks) <= image.height - free:
+                    _stack(image, blocks)
+                    return True
+    return False
+
+
+def _line(text: str, room: int, size: int, colour: Colour, above: int) -> _Block:
+    """A single bold line, as large as it fits."""
+    fitted = _fitted(text, (room, font.line_height(size)), size, True, _LEAST, 1)
+    return _said(text, room, fitted.size, colour, above, True, 1)
+
+
+def _typed(code: str, room: int, size: int, caption: bool) -> list[_Block]:
+    """The code for those who cannot scan."""
+    if not caption:
+        return [_line(code, room, size, _ACCENT, size // 3)]
+    return [_said(_OR, room, size * 4 // 5, _FAINT, size // 2, max_lines=2), _line(code, room, size, _ACCENT, 0)]
+
+
+def _symbol_modules(symbol: qr.Matrix) -> int:
+    """Modules along a side, with the quiet zone."""
+    return len(symbol) + 2 * qr.QUIET_ZONE
+
+
+def _symbol_block(symbol: qr.Matrix, module: int, above: int) -> _Block:
+    side = module * _symbol_modules(symbol)
+
+    def paint(image: Image.Image, y: int) -> None:
+        _paint_symbol(image, symbol, module, (image.width - side) // 2, y)
+
+    return _Block(side, above, paint)
+
+
+def _paint_symbol(image: Image.Image, symbol: qr.Matrix, module: int, left: int, top: int) -> None:
+    """A light card that is the quiet zone, rounded as far as that costs nothing, and the dark modules on it, `module` pixels each."""
+    side = module * _symbol_modules(symbol)
+    _box(image, (left, top, left + side, top + side), module * 2, _INK)
+    rows = (b"".join(bytes((255 * dark,)) * module for dark in row) * module for row in symbol)
+    size = module * len(symbol)
+    dark = Image.frombytes("L", (size, size), b"".join(rows))
+    image.paste(_NIGHT, (left + module * qr.QUIET_ZONE, top + module * qr.QUIET_ZONE), dark)
 
 
 # ---- an item that is not ready ----

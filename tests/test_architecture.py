@@ -49,6 +49,7 @@ PURE = (
     "projections/plan/*.py",
     "api/commands/*.py",
     "player/render.py",
+    "player/qr.py",
     "player/drawing.py",
     "player/font.py",
     "player/strokes.py",

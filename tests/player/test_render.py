@@ -9,6 +9,7 @@ from typing import Literal
 import pytest
 from PIL import Image
 
+from player import qr
 from player.pixels import dimmed, pack_rgb565, unpack_rgb565
 from player.render import SHOWN_OVERLAYS, Overlay, View, screen
 
@@ -29,6 +30,9 @@ def picture(width: int, height: int) -> bytes:
     return pack_rgb565(image)
 
 
+ADDRESS = "http://192.168.178.123:8420"
+LINK = f"{ADDRESS}/pair#K7QF-93XM-AB12"
+
 VIEWS = {
     "address": View(240, 320, content="address", address="http://192.168.1.23:8420", note="Nothing to show yet"),
     "address_small": View(128, 128, 90, content="address", address="http://pixelog.local:8420/pair#K7QF-93XM"),
@@ -38,6 +42,12 @@ VIEWS = {
     "dim": View(240, 240, 180, 40, overlays=(INFO,)),
     "critical": View(240, 320, overlays=(CRITICAL, INFO)),
     "critical_tiny": View(96, 64, overlays=(CRITICAL,)),
+    "pairing": View(240, 320, content="address", address=ADDRESS, qr=LINK),
+    "pairing_square": View(240, 240, content="address", address=ADDRESS, note="Preparing cat.gif", qr=LINK),
+    "pairing_small": View(128, 128, content="address", address=ADDRESS, qr=LINK),
+    "pairing_tall": View(320, 480, content="address", address=ADDRESS, qr=LINK),
+    "pairing_wide": View(320, 240, content="address", address=ADDRESS, qr=LINK),
+    "pairing_tiny": View(96, 64, content="address", address=ADDRESS, qr=LINK),
 }
 GOLDEN = {
     "address": "b7175dee70fde60c",
@@ -48,6 +58,12 @@ GOLDEN = {
     "dim": "cbfeb3f061b15b35",
     "critical": "a5458530efabee15",
     "critical_tiny": "db44edee46b78e05",
+    "pairing": "04e2d4019d5ebbdb",
+    "pairing_square": "a447735bee6434a1",
+    "pairing_small": "e1cc6bd43dea9ab6",
+    "pairing_tall": "dfb3be97126af0f0",
+    "pairing_wide": "e157476b91932cc1",
+    "pairing_tiny": "2fd473ff52d541e9",
 }
 
 
@@ -113,7 +129,7 @@ def test_a_turned_panel_shows_the_upright_picture_turned(name: str, rotation: in
 
     def at(width: int, height: int, turn: int, frame: bytes) -> bytes:
         return screen(
-            View(width, height, turn, 100, view.content, view.title, view.address, view.note, view.overlays),  # pyright: ignore[reportArgumentType]
+            View(width, height, turn, 100, view.content, view.title, view.address, view.note, view.overlays, view.qr),  # pyright: ignore[reportArgumentType]
             frame,
         )
 
@@ -196,10 +212,59 @@ def test_nothing_is_cut_off_at_the_edges(size: tuple[int, int]) -> None:
         View(*size, content="address", address="http://192.168.1.23:8420", note="Nothing to show yet"),
         View(*size, content="preparing", title="cat.gif"),
         View(*size, content="address"),
+        View(*size, content="address", address=ADDRESS, qr=LINK),
     ):
         image = unpack_rgb565(screen(view, None), *size)
         edge = image.crop((0, 0, 1, size[1])).tobytes() + image.crop((size[0] - 1, 0, size[0], size[1])).tobytes()
         assert len({edge[i : i + 3] for i in range(0, len(edge), 3)}) == 1
+
+
+def symbol_in(image: Image.Image) -> tuple[int, qr.Matrix] | None:
+    """Pixels of a module, and the modules of the symbol that a screen of ours shows; None when it shows none."""
+    dark = [[int(sum(image.getpixel((x, y))) < 384) for x in range(image.width)] for y in range(image.height)]  # type: ignore[arg-type]
+    wanted = qr.symbol(LINK)
+    for module in range(8, 0, -1):
+        first = [cell for cell in wanted[0] for _ in range(module)]
+        for y, row in enumerate(dark):
+            for x in range(image.width - len(first) + 1):
+                if row[x] and row[x : x + len(first)] == first:
+                    rows = [dark[y + place * module][x : x + len(first) : module] for place in range(len(wanted))]
+                    return module, tuple(map(bytes, rows))
+    return None
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("pairing", 5),
+        ("pairing_square", 4),
+        ("pairing_small", 3),
+        ("pairing_tall", 7),
+        ("pairing_wide", 4),
+        ("pairing_tiny", None),
+    ],
+)
+def test_the_link_is_drawn_as_a_symbol_where_it_fits(name: str, module: int | None) -> None:
+    """Module for module, each of whole pixels; a panel without room for that shows the address and the code in letters."""
+    view = VIEWS[name]
+    found = symbol_in(unpack_rgb565(screen(view, None), view.width, view.height))
+    assert found == (None if module is None else (module, qr.symbol(LINK)))
+
+
+def test_a_symbol_has_its_quiet_zone() -> None:
+    """Four light modules on each side of it, also on the smallest panel that shows one."""
+    image = unpack_rgb565(screen(VIEWS["pairing_small"], None), 128, 128)
+    light = [x for x in range(128) if sum(image.getpixel((x, 60))) >= 384]  # type: ignore[arg-type]
+    dark = [x for x in range(light[0], light[-1]) if sum(image.getpixel((x, 60))) < 384]  # type: ignore[arg-type]
+    assert dark[0] - light[0] >= 12
+    assert light[-1] - dark[-1] >= 12
+
+
+def test_another_code_is_another_picture() -> None:
+    """The screen depends on the link, and without an address there is nothing to scan."""
+    other = View(240, 320, content="address", address=ADDRESS, qr=f"{ADDRESS}/pair#0000-0000-0000")
+    assert screen(other, None) != screen(VIEWS["pairing"], None)
+    assert screen(View(240, 320, content="address", qr=LINK), None) == screen(View(240, 320, content="address"), None)
 
 
 HOSTILE = [
@@ -230,6 +295,7 @@ def test_no_text_makes_a_screen_raise(text: str) -> None:
             View(width, height, rotation, content="preparing", title=text, note=text),
             View(width, height, rotation, content="address", address=text, note=text),
             View(width, height, rotation, content="address", note=text),
+            View(width, height, rotation, content="address", address=text, qr=text),
         ):
             assert len(screen(view, frame)) == len(frame)
 
@@ -245,6 +311,7 @@ def test_no_size_makes_a_screen_raise(size: tuple[int, int]) -> None:
                 View(width, height, rotation, 50, overlays=overlays),
                 View(width, height, rotation, content="address", address="http://10.0.0.5", note="n", overlays=overlays),
                 View(width, height, rotation, content="address", overlays=overlays),
+                View(width, height, rotation, content="address", address=ADDRESS, qr=LINK, overlays=overlays),
                 View(width, height, rotation, content="preparing", title="cat.gif", overlays=overlays),
             ):
                 assert len(screen(view, frame)) == len(frame)
