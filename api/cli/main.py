@@ -73,6 +73,8 @@ COMMANDS: dict[str, Entry] = {
     "service uninstall": Entry("api.cli.installing:UNINSTALL", "run at boot no more; the data stays", "service uninstall"),
     "service status": Entry("api.cli.installing:STATUS", "is it installed, does it run, how did it end", "service status"),
     "doctor": Entry("api.cli.doctoring:DOCTOR", "what this machine lacks, each with the line that mends it", "doctor"),
+    "adopt": Entry("api.cli.adopt:ADOPT", "move an older installation in", "adopt loop /home/pi/loop --dry-run"),
+    "export": Entry("api.cli.adopt:EXPORT", "write the library as an older system had it", "export loop moved-out"),
     "config": Entry("api.cli.effective:CONFIG", "effective configuration, and where each value comes from", "config"),
 }
 GROUPS = {name.split()[0] for name in COMMANDS if " " in name}
