@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import apsw
 import msgspec
@@ -39,6 +39,9 @@ from eventstore.subscription import Subscription
 from eventstore.transaction import Remembered, Transaction, short_form
 from eventstore.verify import Problem, check
 from eventstore.writer import Writer
+
+if TYPE_CHECKING:
+    from eventstore.backup import Manifest
 
 T = TypeVar("T")
 
@@ -325,6 +328,12 @@ class EventStore:
         """Everything that is wrong with the log itself: gaps, versions, chain, times, SQLite's integrity. Empty when nothing is."""
         with self.reading() as db:
             return list(check(db, self.log_id))
+
+    def backup(self, file: str | Path) -> Manifest:
+        """Write the whole log into one file, while others append; see `backup.py`, which takes further files along. Raises BadBackup, OSError."""
+        from eventstore import backup  # not at the start of every program: it is needed once in a while
+
+        return backup.write(self, Path(file), datetime.fromtimestamp(self.clock.read().wall_us / 1_000_000, UTC).isoformat())
 
     def _read_stream(self, stream: str, after: int, limit: int | None, until: int | None) -> Iterator[RecordedEvent]:
         with self._readers.borrow() as db:

@@ -58,7 +58,7 @@ def test_any_tar_tool_can_look_into_it(store: EventStore, tmp_path: Path) -> Non
     with store:
         backup.write(store, tmp_path / "b.tar", "now")
     with tarfile.open(tmp_path / "b.tar") as tar:
-        assert tar.getnames() == ["pixelog-backup", "pixelog.db", "manifest.json"]
+        assert tar.getnames() == ["pixelog-backup", "pixelog.db", "manifest.json", "manifest.sha256"]
         tar.extract("pixelog.db", tmp_path, filter="data")
     db = apsw.Connection(f"file:{tmp_path}/pixelog.db?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
     assert db.execute("SELECT count(*) FROM events").get == 20
@@ -185,3 +185,9 @@ def test_other_files_are_no_backups(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "other.tar", "w") as tar:
         tar.addfile(tarfile.TarInfo("readme"))
     assert not any(backup.is_backup(tmp_path / name) for name in ("text", "empty", "other.tar", "", "nothing"))
+
+
+def test_a_store_backs_itself_up(store: EventStore, tmp_path: Path) -> None:
+    """Without anything beside the log."""
+    with store:
+        assert store.backup(tmp_path / "b.tar") == backup.read(tmp_path / "b.tar")
