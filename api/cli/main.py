@@ -38,7 +38,8 @@ COMMANDS: dict[str, Entry] = {
     "ls": Entry("api.cli.library:LS", "list the library", "ls"),
     "show": Entry("api.cli.library:SHOW", "show one item", "show cat"),
     "rm": Entry("api.cli.library:RM", "take an item out of the library", "rm cat"),
-    "restore": Entry("api.cli.library:RESTORE", "bring a removed item back", "restore cat"),
+    "restore": Entry("api.cli.backup:RESTORE", "bring a removed item back, or a whole directory from a backup", "restore cat"),
+    "backup": Entry("api.cli.backup:BACKUP", "everything in one file, while pixelog runs", "backup pixelog.tar"),
     "activate": Entry("api.cli.playing:ACTIVATE", "choose what is shown", "activate cat"),
     "loop": Entry("api.cli.playing:LOOP", "show the loop", "loop"),
     "loop set": Entry("api.cli.playing:LOOP_SET", "make the loop exactly these items", "loop set cat dog --mode all"),
@@ -77,6 +78,9 @@ COMMANDS: dict[str, Entry] = {
     "export": Entry("api.cli.adopt:EXPORT", "write the library as an older system had it", "export loop moved-out"),
     "config": Entry("api.cli.effective:CONFIG", "effective configuration, and where each value comes from", "config"),
 }
+READING = {"ls", "show", "status", "log", "verify", "sql", "plays", *(name for name in COMMANDS if name.startswith("replay "))}
+"""Commands whose `--data` may name a backup instead of a directory."""
+
 GROUPS = {name.split()[0] for name in COMMANDS if " " in name}
 
 _RELATIVE = re.compile(r"-((?:\d+(?:\.\d+)?[smhd])+)")
@@ -115,7 +119,7 @@ def _run(argv: list[str]) -> int:
     _common(parser)
     options = parser.parse_args(_points(rest) if command.points else rest)
     out = standard_out(options.json)
-    code = command.run(Call(_data(options.data), options, out))
+    code = command.run(Call(_source(name, options.data), options, out))
     out.flush()
     return code
 
@@ -148,6 +152,16 @@ def _data(given: str | None) -> Path:
     if not given:
         raise Usage("--data needs a folder")
     return Path(given)
+
+
+def _source(name: str, given: str | None) -> Path:
+    """The data directory; for a command that only reads, what is in a backup."""
+    data = _data(given)
+    if name in READING and data.is_file():
+        from api.backups import opened
+
+        return opened(data)
+    return data
 
 
 def _command(argv: list[str]) -> tuple[str | None, list[str]]:
