@@ -68,8 +68,6 @@ def _processed(slug: str, name: str, pack: Pack) -> MediaProcessed:
         "slug": slug, "sha256": name, "kind": "animation", "type": "image/gif", "width": 240, "height": 240, "frameCount": 25,
         "delays": [[25, 40_000]], "packs": [pack], "thumbnail": name[:60], "madeBy": "benchmark",
     }  # fmt: skip
-    if "pack" in MediaProcessed.__struct_fields__:
-        values["pack"] = pack
     return msgspec.convert(msgspec.to_builtins(values), MediaProcessed)
 
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import apsw
 import msgspec
 
-from projections.area import Area, At, turn_table, turn_writes
+from projections.area import Area, At, Raw, turn_table, turn_writes
 from projections.plan import Turn
 from projections.rows import Patch, Put, Table, Write
 from projections.times import rfc3339
@@ -52,7 +52,8 @@ class MediaAdded(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
 
 
 class MediaProcessed(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
-    """The file was decoded once and made into a frame pack. `delays` are runs of (frames, µs each); `made_by` names what made the pack."""
+    """The file was decoded once and made into a frame pack. `delays` are runs of (frames, µs each); `packs` are all that the item has now, the one
+    just made last; `made_by` names what made it. (In version 1 that one was `pack`, and `packs` might be left out.)"""
 
     slug: str
     sha256: str
@@ -62,10 +63,9 @@ class MediaProcessed(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
     height: int
     frame_count: int
     delays: tuple[tuple[int, int], ...]
-    pack: Pack
+    packs: tuple[Pack, ...]
     thumbnail: str | None
     made_by: str
-    packs: tuple[Pack, ...] = ()
     turn: Turn | None = None
 
 
@@ -188,6 +188,12 @@ def stream(event: Event) -> str:
     return f"media/{event.slug}"
 
 
+def processed_from_1(raw: Raw) -> Raw:
+    """`media.processed`, version 1 to 2: the pack that was made is among `packs`, and nowhere else."""
+    pack = raw.pop("pack")
+    return {**raw, "packs": raw.get("packs") or [pack]}
+
+
 def fold(event: Event, at: At) -> tuple[Write, ...]:
     """The rows that change."""
     key = (event.slug,)
@@ -225,7 +231,7 @@ def fold(event: Event, at: At) -> tuple[Write, ...]:
                 "frame_count": event.frame_count,
                 "natural_duration": natural,
                 "delays": _json(event.delays),
-                "packs": _json(event.packs or (event.pack,)),
+                "packs": _json(event.packs),
                 "thumbnail": event.thumbnail,
                 "made_by": event.made_by,
                 "status": "ready",
@@ -452,4 +458,14 @@ def resources(db: apsw.Connection) -> dict[str, Media]:
     return {row[0]: _resource(row) for row in rows}  # type: ignore[index]
 
 
-AREA = Area("media", EVENTS, TABLES, fold, stream, resources, VIEWS)
+AREA = Area(
+    "media",
+    EVENTS,
+    TABLES,
+    fold,
+    stream,
+    resources,
+    VIEWS,
+    versions={"media.processed": 2},
+    upcasters={("media.processed", 1): processed_from_1},
+)

@@ -252,7 +252,7 @@ def _finish(command: FinishPreparing, state: State, context: Context) -> Sequenc
         turn = plan.became_ready(before, after, command.slug, context.now_us)
     processed = MediaProcessed(
         command.slug, command.sha256, command.kind, command.type, command.width, command.height, command.frame_count,
-        command.delays, command.pack, command.thumbnail, command.made_by, packs, turn,
+        command.delays, packs, command.thumbnail, command.made_by, turn,
     )  # fmt: skip
     return [processed, *done]
 

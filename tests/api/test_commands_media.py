@@ -58,9 +58,7 @@ def processed(slug: str, turn: Turn | None, delays: Any = ((1, 0),), packs: tupl
     """The event that `finish` gives."""
     frames = sum(count for count, _ in delays)
     packs = packs or (pack(f"p-{slug}"),)
-    return MediaProcessed(
-        slug, sha(slug), "image", "image/gif", 4, 3, frames, delays, packs[-1], f"t-{slug}", "maker 1", packs, turn
-    )
+    return MediaProcessed(slug, sha(slug), "image", "image/gif", 4, 3, frames, delays, packs, f"t-{slug}", "maker 1", turn)
 
 
 def refused(bench: Any, command: Any) -> tuple[str, list[str]]:
