@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/panel.py [--rounds 100] [--display sim:ili9341] [--json]
 
 Runs `pixelog up` over a temporary directory, reads the panel's memory from where the player publishes it, and prints the distribution for
-activation and for the deletion of the item on the panel, each with a still and with an animation on the panel. A change that came before the answer
-counts as 0 ms. Exit code 1 when a p99 is beyond the goal.
+activation and for the deletion of the item on the panel, each with a still and with an animation on the panel. A change that came before the
+answer counts as the time that one look takes. Exit code 1 when a p99 is beyond the goal.
 """
 
 from __future__ import annotations

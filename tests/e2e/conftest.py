@@ -15,7 +15,7 @@ from harness import Pixelog
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Callable[..., Pixelog]]:
-    """`up(*options, display=…, data=…)`: a running pixelog; killed at the end if the test did not stop it."""
+    """`up(*options, display=…, data=…)`: a running pixelog; what of it still runs at the end is killed."""
     running: list[Pixelog] = []
 
     def make(*options: str, display: str = "sim", data: Path | None = None) -> Pixelog:
@@ -25,5 +25,4 @@ def up(tmp_path: Path) -> Iterator[Callable[..., Pixelog]]:
 
     yield make
     for one in running:
-        if one.process is not None:
-            one.kill_all()
+        one.clear()

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -199,8 +200,14 @@ class Pixelog:
         return self if self.process is not None else self.start()
 
     def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """End what still runs, and remove what it shared in memory: a test leaves nothing behind."""
         if self.process is not None:
             self.kill_all()
+        if self.data.is_dir():
+            shutil.rmtree(DataDirectory(self.data).runtime(), ignore_errors=True)
 
     # -- talk ----------------------------------------------------------------------------------------------------------------------
 

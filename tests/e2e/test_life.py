@@ -54,7 +54,7 @@ def test_the_demonstration_fills_an_empty_library_only_and_then_starts_quickly(u
     again = up("--demo")
     assert until(again.screen, "the panel").ram
     assert again.started_seconds < 3.0
-    assert again.get("/player")["slug"] in slugs
+    until(lambda: again.get("/player")["slug"] in slugs, "an item on the panel")
     assert again.announced["items"] == len(slugs)
     for slug in slugs:
         again.send("DELETE", f"/media/{slug}")

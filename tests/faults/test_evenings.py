@@ -16,8 +16,7 @@ MOMENTS = 200
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize("display", ["sim", "sim:ili9341", "sim:st7789"])
+@pytest.mark.parametrize(("display", "seed"), [("sim", 1), ("sim:ili9341", 2), ("sim:st7789", 3)])
 def test_replay_gives_back_what_the_panel_showed(up: Callable[..., Pixelog], tmp_path: Path, display: str, seed: int) -> None:
     """Two hundred moments of an evening with six restarts of everything: each equals its `replay screen` in every pixel."""
     pixelog = up(display=display)
