@@ -1,8 +1,8 @@
 """Logs kept as files, with what they fold to: proof that every shape ever written still means what it meant.
 
 A case is a folder: `events.jsonl` (one CloudEvent a line, as `pixelog log --json` prints them), `state.json` (the resources of every area after the
-last event), `digest.txt` (the digest of each area's tables); of the areas that the case has events of. The events are written once and never again; `python -m projections.replay.fixtures FOLDER`
-makes the other two anew, which is only right after looking at the difference.
+last event), `digest.txt` (the digest of each area's tables); of the areas that the case has events of. The events are written once and never again;
+`python -m projections.replay.fixtures FOLDER` makes the other two anew, which is only right after looking at the difference.
 """
 
 from __future__ import annotations
