@@ -14,10 +14,12 @@ from typing import Any, Literal
 import apsw
 import msgspec
 
+from api import secrets
 from api.data import DataDirectory
+from api.secrets import Codes
 from eventstore.store import EventStore
 from player.child import prepare_limited
-from player.drawing import draw
+from player.drawing import draw, link
 from player.framepack import FramePack, PackDamaged
 from player.media_error import MediaError
 from player.pixels import png
@@ -30,8 +32,8 @@ from projections.replay.points import Instant
 
 Why = Literal["no_player", "facts_lost", "pack_remade", "blob_gone"]
 """no_player: no player with a panel was running then, as far as the log knows. facts_lost: the machine was off or lost its power then, and what the
-player last said may be gone. pack_remade: the frame pack is gone and was made again, with other bytes. blob_gone: the media file is gone
-too; a screen of our own stands in its place."""
+player last said may be gone; or the secret that an offer to pair was drawn with is not there. pack_remade: the frame pack is gone and was made again,
+with other bytes. blob_gone: the media file is gone too; a screen of our own stands in its place."""
 
 Remake = Callable[[Path, Path, Pack], str | None]
 """`remake(media file, folder, pack)`: make a pack of the same geometry as `<name>.pack` in the folder. Returns its name; None when the
@@ -43,7 +45,7 @@ REMAKE_SECONDS_MAX = 120.0
 FILM_FRAMES_MAX = 600
 """Frames of one film: 20 s at 30 a second. They are held in memory until they are encoded, 150 kB each on a common panel."""
 
-AREAS = tuple(catalogue.BY_NAME[name] for name in (*catalogue.PLAN_AREAS, "display"))
+AREAS = tuple(catalogue.BY_NAME[name] for name in (*catalogue.PLAN_AREAS, "display", "access"))
 
 
 class PastScreen(msgspec.Struct, frozen=True):
@@ -80,7 +82,7 @@ def screen(data: DataDirectory, store: EventStore, instant: Instant, remake: Rem
         return None
     with store.reading() as log, Past(log, instant.position, AREAS) as past, Packs(data, remake) as packs:
         scene = picture.scene(past.db, instant.logtime_us)
-        return _draw(scene, instant, doubt(log, past.db, instant), packs)
+        return _draw(scene, instant, doubt(log, past.db, instant), packs, secrets.codes_of(data.secrets))
 
 
 class TooLong(ValueError):
@@ -96,7 +98,7 @@ def film(
     """
     shown: list[tuple[PastScreen, int]] = []
     with store.reading() as log, Past(log, start.position, AREAS) as past, Packs(data, remake) as packs:
-        stretches = _stretches(log, start, end)
+        stretches, codes = _stretches(log, start, end), secrets.codes_of(data.secrets)
         for instant, until_us in stretches:
             past.forward(instant.position)
             if instant.position == 0:
@@ -105,8 +107,8 @@ def film(
             while at_us < until_us:
                 now = msgspec.structs.replace(instant, logtime_us=at_us, time_us=instant.time_us + at_us - instant.logtime_us)
                 scene = picture.scene(past.db, at_us)
-                screen = _draw(scene, now, doubt(log, past.db, now), packs)
-                change_us = plan.at(scene.state, at_us).next_change_us
+                screen = _draw(scene, now, doubt(log, past.db, now), packs, codes)
+                change_us = picture.next_change_us(scene, plan.at(scene.state, at_us))
                 next_us = until_us if change_us is None else min(max(change_us, at_us + 1), until_us)
                 _append(shown, screen, next_us - at_us)
                 at_us = next_us
@@ -138,7 +140,7 @@ def _append(shown: list[tuple[PastScreen, int]], screen: PastScreen, lasts_us: i
     shown.append((screen, lasts_us))
 
 
-def _draw(scene: Scene, instant: Instant, doubt: Why | None, packs: Packs) -> PastScreen:
+def _draw(scene: Scene, instant: Instant, doubt: Why | None, packs: Packs, codes: Codes) -> PastScreen:
     showing = plan.at(scene.state, instant.logtime_us)
     wanted = picture.picture(scene, showing)
     frame, why = None, doubt
@@ -147,10 +149,12 @@ def _draw(scene: Scene, instant: Instant, doubt: Why | None, packs: Packs) -> Pa
         why = loss or why
         if frame is None:
             wanted = msgspec.structs.replace(wanted, content="preparing", pack=None, frame=0)
+    if wanted.offer is not None and link(wanted, codes) is None:
+        why = why or "facts_lost"
     return PastScreen(
         width=wanted.width,
         height=wanted.height,
-        ram=draw(wanted, frame),
+        ram=draw(wanted, frame, codes),
         planned_us=instant.logtime_us,
         time_us=instant.time_us,
         position=scene.state.position,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from player.drawing import draw
+from player.drawing import Codes, draw, no_codes
 from player.framepack import FramePack, PackDamaged
 from player.pixels import Rect, changed_rects
 from projections import picture, plan
@@ -22,7 +22,8 @@ OPEN_PACKS_MAX = 8
 
 
 class Frame(msgspec.Struct, frozen=True):
-    """A picture ready to be sent. `planned_us` is the instant it was planned for, `rects` what differs from the frame before."""
+    """A picture ready to be sent. `planned_us` is the instant it was planned for, `rects` what differs from the frame before; nothing drawn
+    differs before `next_change_us` (None: not without an event)."""
 
     planned_us: int
     position: int
@@ -30,14 +31,16 @@ class Frame(msgspec.Struct, frozen=True):
     picture: Picture
     ram: bytes
     rects: tuple[Rect, ...]
+    next_change_us: int | None
 
 
 class Composer:
     """Composes frames. `missing(slug, pack)` is called when a pack that the log names is not on the disk or damaged. Close it."""
 
-    def __init__(self, packs: Path, missing: Callable[[str, str], None]) -> None:
+    def __init__(self, packs: Path, missing: Callable[[str, str], None], codes: Codes = no_codes) -> None:
         self._folder = packs
         self._missing = missing
+        self._codes = codes
         self._open: OrderedDict[str, FramePack] = OrderedDict()
 
     def frame(self, scene: Scene, instant_us: int, before: Frame | None) -> Frame:
@@ -50,8 +53,9 @@ class Composer:
             if pixels is None:
                 self._missing(showing.slug or "", wanted.pack)
                 wanted = msgspec.structs.replace(wanted, content="preparing", pack=None, frame=0)
-        ram = draw(wanted, pixels)
-        return Frame(instant_us, scene.state.position, showing, wanted, ram, self._changes(before, wanted, ram))
+        ram = draw(wanted, pixels, self._codes)
+        change_us = picture.next_change_us(scene, showing)
+        return Frame(instant_us, scene.state.position, showing, wanted, ram, self._changes(before, wanted, ram), change_us)
 
     def _pixels(self, name: str, index: int) -> bytes | None:
         pack = self._open.get(name)

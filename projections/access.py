@@ -68,7 +68,10 @@ OFFERS = Table(
         ("expires_logtime", "INTEGER", False),
         ("position", "INTEGER", False),
     ),
-    derived=("CREATE INDEX access_offers_by_id ON access_offers (id)",),
+    derived=(
+        "CREATE INDEX access_offers_by_id ON access_offers (id)",
+        "CREATE INDEX access_offers_by_position ON access_offers (position)",
+    ),
 )
 SESSIONS = Table(
     "access_sessions",
@@ -150,12 +153,31 @@ def open_offer(db: apsw.Connection, code_hash: str, logtime_us: int) -> str | No
     ).get
 
 
+class Offer(msgspec.Struct, frozen=True):
+    """A one-time code that was offered and not taken, by its hash; good before `expires_us` (logtime)."""
+
+    id: str
+    code_hash: str
+    expires_us: int
+
+
+def link(address: str, code: str) -> str:
+    """What signs a browser in when it is opened. The code stands behind the #, which a browser sends to nobody."""
+    return f"{address}/pair#{code}"
+
+
+def last_offer(db: apsw.Connection) -> Offer | None:
+    """The offer made last, unless it was taken. It may be over."""
+    row: Any = db.execute("SELECT id, code_hash, expires_logtime FROM access_offers ORDER BY position DESC LIMIT 1").fetchone()
+    if row is None or db.execute("SELECT count(*) FROM access_spent WHERE offer = ?", (row[0],)).get:
+        return None
+    return Offer(*row)
+
+
 def newest_offer(db: apsw.Connection, logtime_us: int) -> str | None:
     """The offer made last, if it is neither spent nor over."""
-    row: Any = db.execute("SELECT id, expires_logtime FROM access_offers ORDER BY position DESC LIMIT 1").fetchone()
-    if row is None or row[1] <= logtime_us or db.execute("SELECT count(*) FROM access_spent WHERE offer = ?", (row[0],)).get:
-        return None
-    return row[0]
+    offer = last_offer(db)
+    return None if offer is None or offer.expires_us <= logtime_us else offer.id
 
 
 def session_of(db: apsw.Connection, token_hash: str) -> str | None:
@@ -166,6 +188,21 @@ def session_of(db: apsw.Connection, token_hash: str) -> str | None:
 def token_of(db: apsw.Connection, token_hash: str) -> str | None:
     """The name of the token with this hash."""
     return db.execute("SELECT name FROM access_tokens WHERE token_hash = ?", (token_hash,)).get
+
+
+def is_paired(db: apsw.Connection) -> bool:
+    """Whether any browser is signed in."""
+    return bool(db.execute("SELECT EXISTS (SELECT 1 FROM access_sessions)").get)
+
+
+def session(db: apsw.Connection, id: str) -> Session | None:
+    """A signed-in browser, or None."""
+    return next((one for one in sessions(db) if one.id == id), None)
+
+
+def token(db: apsw.Connection, name: str) -> Token | None:
+    """A program's token, or None."""
+    return next((one for one in tokens(db) if one.name == name), None)
 
 
 def sessions(db: apsw.Connection) -> list[Session]:

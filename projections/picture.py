@@ -12,7 +12,9 @@ from typing import Any, Literal, cast
 import apsw
 import msgspec
 
-from projections import plan, planning, settings
+from projections import access, folding, plan, planning, settings
+from projections.access import Offer
+from projections.catalogue import PLAN_AREAS
 from projections.media import Pack
 from projections.plan import Turn
 
@@ -33,7 +35,8 @@ class Panel(msgspec.Struct, frozen=True):
 
 
 class Scene(msgspec.Struct, frozen=True):
-    """One state of the log, with all that drawing its pictures needs. `files`: slug -> (file name, packs)."""
+    """One state of the log, with all that drawing its pictures needs. `files`: slug -> (file name, packs). `offer` is the last one to pair,
+    which may be over at the instant that is drawn."""
 
     state: plan.State
     files: Mapping[str, tuple[str, tuple[Pack, ...]]]
@@ -41,12 +44,13 @@ class Scene(msgspec.Struct, frozen=True):
     rotation: Rotation
     fit: str
     brightness: int
+    offer: Offer | None = None
 
 
 class Picture(msgspec.Struct, frozen=True):
     """What to draw. For content "item", `frame` of the frame pack named `pack`; else a screen of our own with `title` or `address`.
 
-    `overlays` are (text, priority) in drawing order.
+    `overlays` are (text, priority) in drawing order. `offer` stands beside the address; its code is not in the log.
     """
 
     width: int
@@ -60,6 +64,7 @@ class Picture(msgspec.Struct, frozen=True):
     overlays: tuple[tuple[str, Priority], ...] = ()
     pack: str | None = None
     frame: int = 0
+    offer: Offer | None = None
 
 
 _packs = msgspec.json.Decoder(tuple[Pack, ...]).decode
@@ -70,6 +75,12 @@ def panel(db: apsw.Connection) -> Panel:
     row: Any = db.execute("SELECT width, height, address FROM display_panel").fetchone()
     width, height, address = row
     return Panel(width or DEFAULT_WIDTH, height or DEFAULT_HEIGHT, address)
+
+
+def changed_at(db: apsw.Connection) -> int:
+    """Position of the last event that a scene depends on: what plays, and which panel there is. Not what the player said of its playing."""
+    panel_at: int = db.execute("SELECT position FROM display_panel").get
+    return max(folding.changed_at(db, *PLAN_AREAS, "access"), panel_at)
 
 
 def scene(db: apsw.Connection, instant_us: int, turn: Turn | None = None, fallback: Panel | None = None) -> Scene:
@@ -88,6 +99,7 @@ def scene(db: apsw.Connection, instant_us: int, turn: Turn | None = None, fallba
         cast(Rotation, values["rotation"]),
         values["fit"],
         values["brightness"],
+        access.last_offer(db),
     )
 
 
@@ -102,12 +114,24 @@ def picture(scene: Scene, showing: plan.Showing) -> Picture:
     if showing.slug is None:
         waiting = showing.turn.waiting
         note = None if waiting is None else f"Preparing {scene.files.get(waiting, (waiting,))[0]}"
-        return drawn("address", address=scene.panel.address, note=note)
+        return drawn("address", address=scene.panel.address, note=note, offer=_open_offer(scene, showing))
     filename, packs = scene.files.get(showing.slug, (showing.slug, ()))
     pack = choose_pack(packs, (width, height), scene.rotation, scene.fit)
     if pack is None:
         return drawn("preparing", title=filename)
     return drawn("item", title=filename, pack=pack.name, frame=showing.frame)
+
+
+def next_change_us(scene: Scene, showing: plan.Showing) -> int | None:
+    """Nothing drawn differs before this logtime; None: not without an event. As the plan says, or when an offer on the screen ends."""
+    offer = None if showing.slug is not None else _open_offer(scene, showing)
+    ends = (showing.next_change_us, None if offer is None else offer.expires_us)
+    return min((us for us in ends if us is not None), default=None)
+
+
+def _open_offer(scene: Scene, showing: plan.Showing) -> Offer | None:
+    offer = scene.offer
+    return None if offer is None or scene.panel.address is None or offer.expires_us <= showing.at_us else offer
 
 
 def choose_pack(packs: Sequence[Pack], size: tuple[int, int], rotation: int, fit: str) -> Pack | None:
