@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
 
-from eventstore import reading
+from eventstore import reading, writer
 from eventstore.errors import Overloaded
 from eventstore.reading import PAGE_EVENTS, Filter
 from eventstore.store import EventStore
@@ -81,18 +82,20 @@ def test_a_reader_in_a_transaction_neither_waits_nor_holds_up(store: EventStore)
     assert positions(store.read()) == [1, 2, 3]
 
 
-def test_a_long_reader_does_not_grow_the_write_ahead_log_without_bound(store: EventStore) -> None:
+def test_a_long_reader_does_not_grow_the_write_ahead_log_without_bound(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While it reads checkpoints are put off, and said so; when it has ended the log is begun anew."""
-    with store.snapshot() as db:
-        assert db.execute("SELECT count(*) FROM events").get == 0
-        for _ in range(14):
-            store.append("s", [event("x" * 400)] * 1000, durable=False)
+    monkeypatch.setattr(writer, "CHECKPOINT_PAGES", 500)
+    with EventStore.open(path) as store:
         assert store.writer is not None
-        assert store.writer.checkpoints_put_off >= 1
-        grown = store.writer.wal_pages
-    for _ in range(10):
-        store.append("s", [event("x" * 400)] * 1000, durable=False)
-    assert store.writer.wal_pages < grown
+        with store.snapshot() as db:
+            assert db.execute("SELECT count(*) FROM events").get == 0
+            for _ in range(10):
+                store.append("s", [event("x" * 400)] * 1000, durable=False)
+            assert store.writer.checkpoints_put_off >= 1
+            grown = store.writer.wal_pages
+        for _ in range(10):
+            store.append("s", [event("x" * 400)] * 1000, durable=False)
+        assert store.writer.wal_pages < grown
 
 
 def test_the_pool_is_bounded(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
