@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint faults fuzz page bench docs pictures clean
+.PHONY: run test lint faults fuzz page bench docs fixtures pictures clean
 
 run: .make/run
 	$(BIN)/pixelog up --demo
@@ -35,6 +35,10 @@ bench: .make/test
 # Pages that are written from the code.
 docs: .make/test
 	$(BIN)/python -m projections.reference > docs/projections.md
+
+# What the kept events fold to, made anew: look at the difference before keeping it.
+fixtures: .make/test
+	$(BIN)/python -m projections.replay.fixtures replay_fixtures
 
 # The pictures of README and docs, from the real thing in a real Chromium.
 pictures: .make/page
