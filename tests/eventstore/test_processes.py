@@ -112,7 +112,7 @@ def test_a_killed_process_loses_nothing_that_it_was_answered(path: Path, round: 
     os.kill(process.pid, signal.SIGKILL)
     lines = process.stdout.read().split("\n")  # what it had printed until it died; the last piece may be half a line
     acknowledged = max([acknowledged, *map(int, lines[:-1])])
-    process.wait(20)
+    process.communicate(timeout=20)
     with EventStore.open(path) as store:
         numbers = [int(one.data) for one in store.read()]
         assert numbers == list(range(len(numbers)))
