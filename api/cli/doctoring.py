@@ -28,7 +28,7 @@ import msgspec
 
 from api import config
 from api.cli.command import Call, Command
-from api.cli.installing import DATA_DEFAULT, Installed, Places
+from api.cli.installing import Installed, Places
 from api.config import Config
 from api.data import DataDirectory
 from api.device import facts
@@ -309,25 +309,20 @@ def time_zones(case: Case) -> Finding:
 
 def data(case: Case) -> Finding:
     """The data directory."""
+    if case.installed and case.data.is_dir() and not os.access(case.data, os.W_OK | os.X_OK):
+        return Finding("data", "ok", f"{case.data} belongs to {case.user}; sudo pixelog doctor looks inside")
     try:
         DataDirectory(case.data).check()
     except Unusable as error:
-        # The error's own text has the mend after its last semicolon.
-        what, _, mend = str(error).rpartition("; ")
-        owner = f"sudo chown -R {case.user}: {case.data}"
-        return Finding("data", "bad", what or str(error), mend if what else owner)
-    except OSError as error:
-        return Finding("data", "warn", f"{case.data} cannot be looked at ({error.strerror})", "sudo pixelog doctor")
+        what, _, mend = str(error).rpartition("; ")  # its text ends with what to do
+        return Finding("data", "bad", what or str(error), mend if what else f"sudo chown -R {case.user}: {case.data}")
     place = case.data
     while not place.exists():
         place = place.parent
     if not os.access(place, os.W_OK | os.X_OK):
-        if case.installed:
-            return Finding(
-                "data", "ok", f"{case.data} belongs to {case.user}; use it by sudo -u {case.user} pixelog … --data {case.data}"
-            )
-        return Finding("data", "bad", f"{place} is not writable", f"sudo chown -R {case.user}: {place}; or choose another --data")
-    return Finding("data", "ok", f"{case.data}" + ("" if place == case.data else " (new)"))
+        mend = f"sudo chown -R {case.user}: {place}; or choose another --data"
+        return Finding("data", "bad", f"{place} is not writable", mend)
+    return Finding("data", "ok", f"{case.data}{'' if place == case.data else ' (new)'}")
 
 
 def port(case: Case) -> Finding:
@@ -404,7 +399,7 @@ def case_of(call: Call) -> Case:
     try:
         settings = config.load(data, flags)
     except config.BadConfig:
-        if data != DATA_DEFAULT or os.access(data, os.X_OK):
+        if os.access(data, os.X_OK):
             raise
         settings = config.load(Path(os.devnull), flags)  # the service's own folder, closed to us: its defaults are the best guess
     display = options.display or display or settings.driver or "auto"

@@ -166,3 +166,20 @@ def test_people_get_each_mend_on_a_line(capsysbinary: pytest.CaptureFixture[byte
     lines = capsysbinary.readouterr().out.decode().splitlines()
     assert code == 1
     assert "  echo dtparam=spi=on | sudo tee -a /boot/firmware/config.txt && sudo reboot" in lines
+
+
+def test_the_installed_service_is_what_is_judged(
+    capsysbinary: pytest.CaptureFixture[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a word its data, user, port and display are taken from its unit."""
+    monkeypatch.delenv("PIXELOG_DATA", raising=False)
+    machine = build(tmp_path / "machine", etc__group="spi:x:993:\ngpio:x:992:pixelog\n")
+    data = tmp_path / "elsewhere"
+    install = ["service", "install", "--root", str(machine), "--data", str(data), "--display", "st7789", "--port", "0"]
+    assert main(install) == 0
+    capsysbinary.readouterr()
+    code, report = ask(capsysbinary, "--machine", str(machine))
+    found = {check["name"]: check for check in report["checks"]}
+    assert (code, found["groups"]["status"]) == (1, "bad")
+    assert found["groups"]["mend"] == "sudo usermod -aG spi pixelog, then sudo systemctl restart pixelog"
+    assert found["data"]["what"] == f"{data} (new)"
