@@ -94,8 +94,9 @@ def _of_job(db: apsw.Connection, record: JobRecord) -> Iterator[Difference]:
         ("stage", record.stage, job.stage),
         ("message", record.message, job.message),
     ]
-    if record.created_at_us is not None:
-        pairs.append(("createdAt", rfc3339(record.created_at_us), job.created_at))
+    # Where LOOP does not say when a job began, its last report stands for it the first time that it is seen.
+    if record.created_at_us not in (None, record.reported_at_us):
+        pairs.append(("createdAt", rfc3339(record.created_at_us or 0), job.created_at))
     if record.reported_at_us is not None and record.status != "running":
         pairs.append(("finishedAt", rfc3339(record.reported_at_us), job.finished_at))
     yield from _fields(record.key, pairs)

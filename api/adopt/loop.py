@@ -104,15 +104,21 @@ def find(source: Path) -> Installation:
         )
     if not source.is_dir():
         raise NoInstallation(f"{source} does not exist")
+    settings: Installation | None = None
     for base in (source, source / "backend"):
+        config = _if_there(base / "config" / "config.json") or _if_there(base / "config.json")
         for media in (base / "media", base):
             index, database = _if_there(media / "index.json"), _if_there(media / "media.db")
-            config = _if_there(base / "config" / "config.json") or _if_there(base / "config.json")
-            if index or database or (config and media.name == "media" and base != source) or (config and media == base):
+            if index or database:
                 return Installation(media, index, database, config)
-    raise NoInstallation(
-        f"there is no LOOP installation in {source}: neither media/index.json nor media/media.db; name the folder that holds media and config"
-    )
+        if config and settings is None:
+            settings = Installation(base, None, None, config)
+    if settings is None:
+        raise NoInstallation(
+            f"there is no LOOP installation in {source}: neither media/index.json nor media/media.db; "
+            "name the folder that holds media and config"
+        )
+    return settings
 
 
 def _if_there(path: Path) -> Path | None:

@@ -1,0 +1,826 @@
+"""A LOOP installation moves in: the samples, the rules, the files behind the items, and second moves that bring only the difference."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import sqlite3
+import stat
+import struct
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import pixelog
+from api.adopt.documents import Unreadable
+from api.adopt.loop import NoInstallation
+from api.adopt.moving import Report, adopt_loop
+from api.cli.main import main
+from api.cli.ports import PrepareDesk
+from api.data import DataDirectory
+from api.verification import verify
+from player.framepack import FramePack
+from player.pixels import pack_rgb565
+from player.prepare import prepare
+from projections import loop as loop_area
+
+SAMPLES = Path(__file__).parent.parent / "samples" / "loop"
+FRAME_BYTES = 320 * 240 * 2
+
+LAVA, HARBOUR, RAIN, FOX = (
+    "lava_lamp_6cd0c61ba386c85f",
+    "harbour_dusk_bfe42bd04b1978c0",
+    "雨の日_2a56db95f02e7775",
+    "tiny_fox_d2dcfd167dd6",
+)
+
+
+class Move:
+    """A source to fill and a data directory to move it into."""
+
+    def __init__(self, folder: Path) -> None:
+        self.source = folder / "app"
+        self.media = self.source / "media"
+        self.media.mkdir(parents=True)
+        self.data = DataDirectory(folder / "data")
+
+    def sample(self, name: str, into: str = "media/index.json") -> None:
+        """Put a sample where it lies on a device."""
+        target = self.source / into
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith(".sql"):
+            database = sqlite3.connect(target)
+            database.executescript((SAMPLES / name).read_text())
+            database.close()
+        else:
+            shutil.copy(SAMPLES / name, target)
+
+    def index(self, media: Any, **rest: Any) -> None:
+        """Write an index of these items."""
+        index = {"media": media, "loop": [], "active": None, "last_updated": 1751065201, "processing": {}} | rest
+        (self.media / "index.json").write_text(json.dumps(index))
+
+    def raw(self, name: str, content: bytes) -> bytes:
+        """Put an upload there."""
+        (self.media / "raw").mkdir(exist_ok=True)
+        (self.media / "raw" / name).write_bytes(content)
+        return content
+
+    def frames(self, slug: str) -> Path:
+        """The folder for the frames of an item."""
+        folder = self.media / "processed" / slug / "frames"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def adopt(self, **options: Any) -> Report:
+        """Move in."""
+        return adopt_loop(self.data, self.source, **options)
+
+    def state(self) -> pixelog.StateService:
+        """The data directory, open."""
+        return pixelog.open(self.data.root)
+
+
+@pytest.fixture
+def move(tmp_path: Path) -> Iterator[Move]:
+    """A move whose source must be untouched at the end, but for what the test itself did, and whose log must be sound."""
+    one = Move(tmp_path)
+    yield one
+    if one.data.database.exists():
+        assert verify(one.data).problems == ()
+
+
+def item(slug: str, **fields: Any) -> dict[str, Any]:
+    """An item of the fourth generation."""
+    usual = {"slug": slug, "filename": f"{slug}.gif", "type": "image/gif", "size": 5, "uploadedAt": "2025-06-24T18:02:11.482913Z"}
+    return {**usual, "processing_status": "completed", **fields}
+
+
+def frame(number: int) -> bytes:
+    """A frame with a pattern of its own, as the panel shows it."""
+    image = Image.linear_gradient("L").resize((320, 240)).rotate(number * 37)
+    return pack_rgb565(Image.merge("RGB", (image, image.rotate(90).resize((320, 240)), image.point([number % 256] * 256))))
+
+
+def gif(seed: int) -> bytes:
+    """A small GIF."""
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4), (seed % 256, 80, 160)).save(file, "GIF")
+    return file.getvalue()
+
+
+def found(findings: Any) -> list[tuple[str, str]]:
+    """Keys and rules of findings."""
+    return [(one.key, one.rule) for one in findings]
+
+
+def fingerprint(folder: Path) -> dict[str, tuple[Any, ...]]:
+    """Every file of a tree with its content, times and mode, and every folder with its times."""
+    result: dict[str, tuple[Any, ...]] = {}
+    for path in sorted(folder.rglob("*")):
+        about = path.lstat()
+        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        result[str(path.relative_to(folder))] = (content, about.st_mtime_ns, about.st_mode, about.st_size)
+    return result
+
+
+# -- samples -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sample", "media", "loop", "active", "jobs"),
+    [
+        ("index.json", 6, [HARBOUR, LAVA, RAIN, FOX], LAVA, 3),
+        ("index-empty.json", 0, [], None, 0),
+        ("index-dangling.json", 6, [HARBOUR, LAVA], HARBOUR, 0),
+        ("index-legacy-list.json", 3, ["wave_3fe10b24", "night_drive_19133785", "logo_1bb87d41"], "night_drive_19133785", 0),
+        ("index-legacy-list-2.json", 3, ["wave_3fe10b24", "cube_1e8e096c", "legacy_2"], None, 0),
+        ("media.sql", 6, [HARBOUR, LAVA, RAIN], RAIN, 2),
+    ],
+)
+def test_each_sample_gives_what_its_page_says(
+    move: Move, sample: str, media: int, loop: list[str], active: str | None, jobs: int
+) -> None:
+    """Every generation comes in with its items, its loop in order, its choice and its jobs; a second move brings nothing."""
+    move.sample(sample, "media/media.db" if sample.endswith("sql") else "media/index.json")
+    before = fingerprint(move.source)
+    dry = move.adopt(dry_run=True)
+    assert not move.data.root.exists()
+    report = move.adopt(verify=True)
+    assert report.differences == ()
+    assert (dry.imported, dry.merged, dry.skipped, dry.warnings, dry.events) == (
+        report.imported,
+        report.merged,
+        report.skipped,
+        report.warnings,
+        report.events,
+    )
+    assert fingerprint(move.source) == before
+    with move.state() as state:
+        assert len(state.list_media()) == media
+        assert state.list_loop() == loop
+        assert state.get_active() == active
+        with state.store.reading() as db:
+            assert db.execute("SELECT count(*) FROM jobs WHERE kind = 'convert'").get == jobs
+        head = state.store.head().position
+    assert report.imported == media + len(loop) + (active is not None) + jobs
+    again = move.adopt()
+    assert (again.imported, again.merged, again.events) == (0, report.imported, 0)
+    with move.state() as state:
+        assert state.store.head().position == head
+
+
+def test_a_fresh_device_brings_nothing(move: Move) -> None:
+    """An empty index is no reason for an event."""
+    move.sample("index-empty.json")
+    assert move.adopt().events == 0
+
+
+def test_every_repair_is_told_with_key_and_rule(move: Move) -> None:
+    """The dangling sample: what is left out, what is mended, and by which rule."""
+    move.sample("index-dangling.json")
+    report = move.adopt()
+    assert found(report.skipped) == [
+        ("media/not_an_object", "IR-1.1"),
+        ("loop/gone_1234abcd", "IR-1.4"),
+        (f"loop/{HARBOUR}", "IR-1.4"),
+    ]
+    repairs = [one for one in found(report.warnings) if one[1] != "IR-1.9"]
+    assert repairs == [
+        ("media/blüten_3144e74ee73c4fb7", "IR-1.1"),
+        (f"media/{FOX}", "IR-1.1"),
+        (f"media/{FOX}", "IR-0.6"),
+        ("media/station_clock_3c38e076df3f335f", "IR-0.5"),
+        ("active", "IR-1.5"),
+    ]
+    assert [key for key, rule in found(report.warnings) if rule == "IR-1.9"] == [
+        f"media/{slug}" for slug in (LAVA, HARBOUR, "blüten_3144e74ee73c4fb7", FOX, "station_clock_3c38e076df3f335f", RAIN)
+    ]
+
+
+def test_jobs_come_with_their_state_as_found(move: Move) -> None:
+    """Running, completed and failed jobs keep progress, stage, message and times, and no worker takes them up."""
+    move.sample("index.json")
+    move.adopt()
+    with move.state() as state:
+        running = state.get_job("7d0f6a52-5f0c-4c59-9f0e-0d6a3d3b8a01")
+        done = state.get_job("0c3b1f0e-2a64-4f1d-8a40-5a5e6a8f9b02")
+        failed = state.get_job("f1e2d3c4-0000-4111-8222-933344455566")
+        assert PrepareDesk(state).take() is None
+    assert running is not None
+    assert done is not None
+    assert failed is not None
+    assert (running.status, running.progress, running.stage, running.title) == (
+        "running",
+        42.5,
+        "processing",
+        "station clock.mov",
+    )
+    assert (running.message, running.created_at) == ("Processing frame 106/250", "2025-06-27T22:59:55.250000Z")
+    assert (done.status, done.progress, done.finished_at) == ("completed", 100, "2025-06-27T22:58:20.500000Z")
+    assert (failed.status, failed.progress, failed.error) == ("failed", 100, "Error: Invalid ZIP file")
+
+
+def test_what_has_no_field_here_is_kept(move: Move) -> None:
+    """Unknown keys of an item go along as its extra."""
+    move.index({"a": item("a", fps=12.5, mood={"colour": "blue"}, uploadedAt="2025-06-24T18:02:11.999Z")})
+    move.adopt()
+    with move.state() as state, state.store.reading() as db:
+        assert json.loads(db.execute("SELECT extra FROM media_items").get) == {"fps": 12.5, "mood": {"colour": "blue"}}
+        assert state.list_media()[0].uploaded_at == "2025-06-24T18:02:11.999000Z"
+
+
+# -- what cannot be read -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_truncated_index_appends_nothing(move: Move, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2, one line with file and place, and not even a data directory."""
+    move.sample("index-corrupt.json")
+    move.sample("config.json", "config/config.json")
+    (move.media / "index.json.tmp").write_text("{}")
+    assert main(["adopt", "loop", str(move.source), "--data", str(move.data.root), "--json"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert "index.json: line 66, column 15" in captured.err
+    assert "index.json.tmp" in captured.err
+    assert "FAKE" not in captured.err
+    assert not move.data.root.exists()
+
+
+def test_with_keep_going_the_other_files_come(move: Move, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing comes from the broken file, the settings do, and the exit code still is 2."""
+    move.sample("index-corrupt.json")
+    move.sample("config.json", "config/config.json")
+    assert main(["adopt", "loop", str(move.source), "--data", str(move.data.root), "--json", "--keep-going"]) == 2
+    report = json.loads(capsys.readouterr().out)
+    assert [(one["key"], one["rule"]) for one in report["skipped"]] == [("index.json", "IR-0.2")]
+    with move.state() as state:
+        assert state.list_media() == []
+        assert state.get_settings()["brightness"] == 80
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (b'{"media": {"a": \xff}}', "byte 16"),
+        (b"[]", "not an object"),
+        (b'{"media": 7}', "neither a list nor an object"),
+        (b"", "line 1, column 1"),
+        (b'{"media": ' + b"[" * 100_000, "no JSON reader takes"),
+    ],
+)
+def test_what_is_no_index_is_refused_with_its_place(move: Move, content: bytes, place: str) -> None:
+    """Bytes that are no UTF-8, no object, no library, nothing at all, or nested without end."""
+    (move.media / "index.json").write_bytes(content)
+    with pytest.raises(Unreadable, match=place):
+        move.adopt()
+
+
+def test_a_damaged_database_is_refused(move: Move) -> None:
+    """Neither garbage nor a broken page is taken for a library; with keep-going the index beside it is."""
+    move.sample("media.sql", "media/media.db")
+    whole = (move.media / "media.db").read_bytes()
+    for content in (
+        b"SQLite format 3\0" + b"\0" * 4000,
+        b"no database at all" * 100,
+        whole[:4096] + b"\xff" * (len(whole) - 4096),
+    ):
+        (move.media / "media.db").write_bytes(content)
+        with pytest.raises(Unreadable, match=r"media\.db"):
+            move.adopt()
+    move.sample("index.json")
+    report = move.adopt(keep_going=True)
+    assert found(report.skipped) == [("media.db", "IR-0.2")]
+    assert report.records["media"].imported == 6
+
+
+def test_nothing_of_loop_is_said_clearly(move: Move) -> None:
+    """A folder without state, and one that is not there."""
+    with pytest.raises(NoInstallation, match=r"neither media/index\.json nor media/media\.db"):
+        move.adopt()
+    with pytest.raises(NoInstallation, match="does not exist"):
+        adopt_loop(move.data, move.source / "nowhere")
+
+
+def test_repeated_keys_take_the_last_value_and_are_told(move: Move) -> None:
+    """As every old reader did."""
+    (move.media / "index.json").write_text('{"media": {"a": {"slug": "a", "size": 1, "size": 2}}, "active": "x", "active": "a"}')
+    report = move.adopt()
+    assert [key for key, rule in found(report.warnings) if rule == "IR-0.4"] == ["index.json#size", "index.json#active"]
+    with move.state() as state:
+        assert [one.size for one in state.list_media()] == [2]
+        assert state.get_active() == "a"
+
+
+# -- which state counts --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_database_with_items_wins(move: Move) -> None:
+    """The index beside it is told as ignored, and not even read."""
+    move.sample("media.sql", "media/media.db")
+    move.sample("index-corrupt.json")
+    report = move.adopt()
+    assert ("index.json", "IR-1.8") in found(report.skipped)
+    with move.state() as state:
+        assert state.get_active() == RAIN
+
+
+def test_an_empty_database_gives_way_to_the_index(move: Move) -> None:
+    """A device that was upgraded in place has an empty media.db beside its full index."""
+    move.sample("media.sql", "media/media.db")
+    database = sqlite3.connect(move.media / "media.db")
+    database.executescript("DELETE FROM media; DELETE FROM loop_order; UPDATE settings SET value = NULL")
+    database.close()
+    move.sample("index.json")
+    report = move.adopt()
+    assert ("media.db", "IR-1.8") in found(report.warnings)
+    with move.state() as state:
+        assert state.get_active() == LAVA
+
+
+def test_a_database_that_was_not_closed_is_read_whole_and_left_alone(move: Move) -> None:
+    """What still is in the write-ahead log counts, and no file appears beside the source's."""
+    move.sample("media.sql", "media/media.db")
+    live = sqlite3.connect(move.media / "media.db")
+    live.execute("INSERT INTO media (slug, filename, type, size, uploaded_at) VALUES ('late', 'late.gif', 'image/gif', 3, '')")
+    live.commit()
+    for name in ("media.db", "media.db-wal"):
+        shutil.copy(move.media / name, move.source / name)
+    live.close()
+    shutil.rmtree(move.media)
+    before = fingerprint(move.source)
+    assert set(before) == {"media.db", "media.db-wal"}
+    report = move.adopt()
+    assert fingerprint(move.source) == before
+    assert report.records["media"].imported == 7
+
+
+def test_the_backend_folder_is_found(move: Move) -> None:
+    """Later releases lie in `backend`; the folder with the state itself, and a single file, do as well."""
+    move.sample("index.json", "backend/media/index.json")
+    shutil.rmtree(move.media)
+    assert move.adopt().records["media"].imported == 6
+    assert adopt_loop(move.data, move.source / "backend" / "media").events == 0
+    assert adopt_loop(move.data, move.source / "backend" / "media" / "index.json").events == 0
+
+
+# -- settings and secrets ------------------------------------------------------------------------------------------------------------
+
+
+def test_settings_that_correspond_are_taken_and_the_rest_is_kept(move: Move) -> None:
+    """Brightness, rotation, the length of stills and the name; unknown keys stay with the adoption."""
+    move.sample("config.json", "config/config.json")
+    move.sample("index-empty.json")
+    report = move.adopt(verify=True)
+    assert report.differences == ()
+    with move.state() as state, state.store.reading() as db:
+        settings = state.get_settings()
+        assert (settings["brightness"], settings["rotation"], settings["defaultDuration"], settings["name"]) == (
+            80,
+            270,
+            10,
+            "LOOP",
+        )
+        rest = json.loads(db.execute("SELECT kept FROM adoptions WHERE key = 'loop/rest'").get)["config"]
+    assert rest["display"]["spi_speed_hz"] == 48_000_000
+    assert rest["wifi"] == {
+        "ssid": "ExampleNet",
+        "hotspot_ssid": "LOOP-Setup",
+        "hotspot_channel": 11,
+        "hotspot_enabled": True,
+        "timeout": 10,
+    }
+
+
+def test_passwords_go_to_the_secrets_and_nowhere_else(move: Move, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a folder 0700 and a file 0600; neither the log, nor the report, nor a message has them."""
+    move.sample("config.json", "config/config.json")
+    move.sample("index.json")
+    assert main(["adopt", "loop", str(move.source), "--data", str(move.data.root), "--json", "--verify"]) == 0
+    captured = capsys.readouterr()
+    assert "FAKE" not in captured.out + captured.err
+    for path in move.data.root.rglob("*"):
+        if path.is_file() and path.parent != move.data.secrets:
+            assert b"FAKE" not in path.read_bytes(), path
+    (kept,) = move.data.secrets.iterdir()
+    assert stat.S_IMODE(move.data.secrets.stat().st_mode) == 0o700
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert json.loads(kept.read_text()) == {
+        "config.wifi.password": "FAKE-wifi-pass",
+        "config.wifi.hotspot_password": "FAKE-hotspot",
+    }
+
+
+def test_bad_settings_are_told_and_left_out(move: Move) -> None:
+    """A rotation that no panel has is left out, a brightness beyond its bounds is clamped, sections that are none do no harm."""
+    move.index({})
+    (move.source / "config.json").write_text(
+        json.dumps({"display": {"rotation": 45, "brightness": 250}, "media": {"static_image_duration_sec": "soon"}, "device": 7})
+    )
+    report = move.adopt()
+    assert found(report.skipped) == [("config/display.rotation", "IR-0.6"), ("config/media.static_image_duration_sec", "IR-0.6")]
+    assert found(report.warnings) == [("config/display.brightness", "IR-0.6"), ("config/device", "IR-0.7")]
+    with move.state() as state:
+        assert state.get_settings()["brightness"] == 100
+
+
+# -- files and frames ----------------------------------------------------------------------------------------------------------------
+
+
+def prepared(state: pixelog.StateService, into: Path) -> int:
+    """Do what the worker does with every waiting job; how many there were."""
+    desk, count = PrepareDesk(state), 0
+    while (task := desk.take()) is not None:
+        desk.prepared(task, prepare(task.source, into, task.geometry, lambda percent, stage: None))
+        count += 1
+    return count
+
+
+def frames_of(state: pixelog.StateService, slug: str, into: Path) -> list[bytes]:
+    """What a panel of 320 x 240 shows of an item."""
+    from player.prepare import Geometry
+
+    item = state.get_media(slug)
+    assert item is not None
+    assert item.sha256 is not None
+    done = prepare(state.blobs.path(item.sha256), into, Geometry(320, 240), lambda percent, stage: None)
+    with FramePack.open(into / f"{done.pack}.pack") as pack:
+        return [pack.frame(number) for number in range(pack.frame_count)]
+
+
+def test_uploads_come_as_blobs_and_play(move: Move) -> None:
+    """Each generation's name for an upload is found; items are prepared by ordinary jobs, and the chosen one is on."""
+    contents = {
+        "a": move.raw("a_Lava Lamp.gif", gif(1)),
+        "b": move.raw("b.gif", gif(2)),
+        "c": move.raw("c_ü ?#.gif", gif(3)),
+    }
+    move.index(
+        {
+            "a": item("a", filename="Lava Lamp.gif"),
+            "b": item("b", filename="b b.gif", original_filename="b b.gif"),
+            "c": item("c", filename="other.gif", url="/media/raw/c_%C3%BC%20%3F%23.gif"),
+        },
+        loop=["a", "b", "c"],
+        active="b",
+    )
+    report = move.adopt(verify=True)
+    assert report.differences == ()
+    with move.state() as state:
+        for slug, content in contents.items():
+            item_here = state.get_media(slug)
+            assert item_here is not None
+            assert (item_here.sha256, item_here.size, item_here.status) == (
+                hashlib.sha256(content).hexdigest(),
+                len(content),
+                "pending",
+            )
+        assert prepared(state, move.data.packs) == 3
+        assert {one.status for one in state.list_media()} == {"ready"}
+        assert state.get_active() == "b"
+    assert (move.adopt().events, move.adopt(verify=True).differences) == (0, ())
+
+
+@pytest.mark.parametrize("form", ["frames.bin", "rgb", "rgb565", "zip"])
+def test_frames_alone_still_play_pixel_for_pixel(move: Move, tmp_path: Path, form: str) -> None:
+    """An item whose upload is gone is shown from LOOP's own frames, in any form that they had."""
+    pictures = [frame(number) for number in range(3)]
+    metadata = json.dumps(
+        {"slug": "a", "type": "video", "width": 320, "height": 240, "frame_count": 3, "format": "rgb565", "fps": 20}
+    )
+    packed = struct.pack(">II", 3, FRAME_BYTES) + b"".join(pictures)
+    folder = move.frames("a") if form != "zip" else move.media
+    if form == "frames.bin":
+        (folder / "frames.bin").write_bytes(packed)
+    elif form == "zip":
+        (move.media / "raw").mkdir()
+        with zipfile.ZipFile(move.media / "raw" / "a_frames.zip", "w") as archive:
+            archive.writestr("metadata.json", metadata)
+            archive.writestr("frames.bin", packed)
+    else:
+        for number, picture in enumerate(pictures):
+            (folder / f"frame_{number + (form == 'rgb'):06}.{form}").write_bytes(picture)
+    if form != "zip":
+        (folder.parent / "metadata.json").write_text(metadata)
+    move.index({"a": item("a", frame_count=250)}, loop=["a"])
+    report = move.adopt(verify=True)
+    assert report.differences == ()
+    with move.state() as state:
+        assert frames_of(state, "a", tmp_path) == pictures
+        prepared(state, move.data.packs)
+        here = state.get_media("a")
+        assert here is not None
+        assert (here.status, here.kind, here.frame_count, here.duration) == ("ready", "animation", 3, 0.15)
+    assert move.adopt().events == 0
+
+
+def test_a_clip_plays_from_its_frames_and_keeps_its_upload(move: Move, tmp_path: Path) -> None:
+    """pixelog shows no MP4: the frames that LOOP made of it play, and the upload is held beside."""
+    clip = move.raw("a_clip.mp4", b"\0\0\0\x18ftypmp42" + b"x" * 100)
+    (move.frames("a") / "frame_000001.rgb").write_bytes(frame(7))
+    move.index({"a": item("a", filename="clip.mp4", type="video/mp4", size=len(clip))})
+    move.adopt()
+    with move.state() as state:
+        assert frames_of(state, "a", tmp_path) == [frame(7)]
+        assert state.blobs.holds(hashlib.sha256(clip).hexdigest())
+
+
+def test_a_frame_that_is_cut_short_is_told_and_the_item_stays(move: Move, tmp_path: Path) -> None:
+    """Whole frames play, the others are left out; with its upload an item needs none of them."""
+    (move.frames("bin") / "frames.bin").write_bytes(struct.pack(">II", 3, FRAME_BYTES) + frame(1) + frame(2) + frame(3)[:-1])
+    for number in range(3):
+        (move.frames("files") / f"frame_{number:06}.rgb565").write_bytes(frame(number)[: FRAME_BYTES - (number == 1)])
+    (move.frames("both") / "frames.bin").write_bytes(struct.pack(">II", 9, FRAME_BYTES) + frame(1)[:99])
+    (move.frames("none") / "frames.bin").write_bytes(b"\0\0")
+    move.raw("both_both.gif", gif(1))
+    move.index({slug: item(slug) for slug in ("bin", "files", "both", "none")}, loop=["files", "none"])
+    report = move.adopt()
+    told = {
+        one.key: one.why for one in report.warnings if "cut short" in one.why or "left out" in one.why or "damaged" in one.why
+    }
+    assert told == {
+        "media/bin": "frames.bin is cut short: 2 of 3 frames are whole",
+        "media/files": f"frame_000001.rgb565 has {FRAME_BYTES - 1} bytes instead of {FRAME_BYTES}; this frame is left out",
+        "media/both": "frames.bin is cut short: 0 of 9 frames are whole",
+        "media/none": f"frames.bin is damaged: it does not begin with a count and {FRAME_BYTES}",
+    }
+    with move.state() as state:
+        assert frames_of(state, "bin", tmp_path) == [frame(1), frame(2)]
+        assert frames_of(state, "files", tmp_path) == [frame(0), frame(2)]
+        assert {one.slug: one.status for one in state.list_media()} == {
+            "bin": "pending",
+            "files": "pending",
+            "both": "pending",
+            "none": "failed",
+        }
+        assert state.list_loop() == ["files", "none"]
+
+
+def test_portrait_frames_of_the_first_generation_stand_upright(move: Move) -> None:
+    """Its panels were 240 x 320, with the same number of bytes; each frame has its own duration."""
+    for number in range(2):
+        (move.frames("a") / f"frame_{number:06}.rgb565").write_bytes(frame(number))
+    old = {"type": "gif", "slug": "a", "original_filename": "a.gif", "width": 240, "height": 320, "frame_count": 2}
+    move.index([old | {"durations": [0.1, 0.4], "format": "rgb565", "loop_count": 0}])
+    move.adopt()
+    with move.state() as state:
+        prepared(state, move.data.packs)
+        here = state.get_media("a")
+    assert here is not None
+    assert (here.width, here.height, here.duration, here.type) == (240, 320, 0.5, "image/apng")
+
+
+@pytest.mark.parametrize(
+    ("members", "why"),
+    [
+        ({"metadata.json": b'{"frame_count": 1}', "../frames.bin": b"x" * 2000}, "leads out of it"),
+        ({"metadata.json": b'{"frame_count": 1}', "/frames.bin": b"x" * 2000}, "leads out of it"),
+        ({"frames.bin": b"x" * 2000}, "no metadata"),
+        ({"metadata.json": b'{"frame_count": 0}', "frames.bin": b"x" * 2000}, "names no frames"),
+        ({"metadata.json": b'{"frame_count": 1}', "frame_1.rgb": b"x" * 2000}, "no whole frame"),
+        ({"metadata.json": b"{}"}, "less than 1000 bytes"),
+    ],
+)
+def test_archives_that_loop_would_refuse_are_refused(move: Move, members: dict[str, bytes], why: str) -> None:
+    """Names that lead out, no metadata, no frames, too small: told, and the item is kept without frames."""
+    (move.media / "raw").mkdir()
+    with zipfile.ZipFile(move.media / "raw" / "a_frames.zip", "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    move.index({"a": item("a")})
+    report = move.adopt()
+    assert any(why in one.why for one in report.warnings)
+    with move.state() as state:
+        assert [one.status for one in state.list_media()] == ["failed"]
+
+
+def test_files_that_no_item_names_are_told(move: Move) -> None:
+    """They are not taken, but not passed over in silence."""
+    move.raw("stray.gif", gif(1))
+    (move.frames("gone_slug") / "frame_000001.rgb").write_bytes(b"")
+    move.index({"a": item("a")})
+    report = move.adopt()
+    assert [one.key for one in report.warnings if one.rule == "IR-0.8"] == ["media/raw/stray.gif", "media/processed/gone_slug"]
+
+
+def test_names_lead_nowhere_else(move: Move) -> None:
+    """A slug or a file name that looks like a path reads no file outside of the folder of uploads."""
+    (move.source / "secret.gif").write_bytes(gif(9))
+    move.index(
+        {
+            "..": item("..", filename="../../secret.gif", url="/media/raw/../../secret.gif"),
+            "a/b": item("a/b", filename="/etc/passwd"),
+        }
+    )
+    move.adopt()
+    with move.state() as state:
+        assert {one.slug: one.sha256 for one in state.list_media()} == {"..": None, "a/b": None}
+
+
+# -- second moves --------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_move_brings_only_the_difference(move: Move) -> None:
+    """New items, a new name, a new order, a finished job, a setting: each as one event; the rest as none."""
+    media = {slug: item(slug) for slug in ("a", "b", "c")}
+    for slug in media:
+        move.raw(f"{slug}_{slug}.gif", gif(ord(slug)))
+    job = {
+        "filename": "x",
+        "status": "processing",
+        "progress": 10,
+        "stage": "processing",
+        "message": "m",
+        "timestamp": 1751065195.25,
+    }
+    (move.source / "config.json").write_text('{"display": {"brightness": 80}}')
+    move.index(media, loop=["a", "b"], active="a", processing={"j": job})
+    move.adopt()
+    media["b"]["filename"] = "new name.gif"
+    media["d"] = item("d")
+    move.raw("d_d.gif", gif(50))
+    shutil.move(move.media / "raw" / "b_b.gif", move.media / "raw" / "b_new name.gif")
+    (move.source / "config.json").write_text('{"display": {"brightness": 60}}')
+    move.index(
+        media,
+        loop=["d", "b", "a"],
+        active="d",
+        processing={"j": job | {"status": "completed", "progress": 100, "timestamp": 1751065200}},
+    )
+    with move.state() as state:
+        head = state.store.head().position
+    dry = move.adopt(dry_run=True)
+    report = move.adopt(verify=True)
+    assert (report.differences, report.events) == ((), dry.events)
+    with move.state() as state, state.store.reading() as db:
+        types = [row[0] for row in db.execute("SELECT type FROM events WHERE position > ? ORDER BY position", (head,)).fetchall()]
+    assert types == [
+        "media.updated",
+        "media.added",
+        "job.queued",
+        "job.completed",
+        "setting.changed",
+        "loop.reordered",
+        "active.set",
+        "adoption.recorded",
+    ]
+
+
+def test_what_was_changed_here_stays(move: Move) -> None:
+    """A name, a removal, an order, a choice and a setting of the owner survive a second move of a changed source, and that is told."""
+    media = {slug: item(slug) for slug in ("a", "b", "c", "d")}
+    for slug in media:
+        move.raw(f"{slug}_{slug}.gif", gif(ord(slug)))
+    (move.source / "config.json").write_text('{"display": {"brightness": 80}}')
+    move.index(media, loop=["a", "b", "c"], active="a")
+    move.adopt()
+    with move.state() as state:
+        state.update_media("a", filename="mine.gif")
+        state.remove_media("b")
+        state.reorder_loop(["c", {"slug": "a", "repeat": 3}])
+        state.set_active("c")
+        state.change_settings({"brightness": 30})
+    for one in media.values():
+        one["fps"] = 12
+    (move.source / "config.json").write_text('{"display": {"brightness": 70}}')
+    move.index(media, loop=["d", "a", "b"], active="b")
+    report = move.adopt()
+    with move.state() as state:
+        a = state.get_media("a")
+        assert a is not None
+        assert a.filename == "mine.gif"
+        assert state.get_media("b") is None
+        # c was taken out of LOOP's loop since, d put in; a stays where the owner has it.
+        assert [(entry.slug, entry.repeat) for entry in state.get_loop().items] == [("a", 3), ("d", None)]
+        assert state.get_active() == "c"
+        assert state.get_settings()["brightness"] == 30
+    assert {"media/b", "settings/brightness"} <= {one.key for one in report.warnings if one.rule == "IR-0.3"}
+    assert {"loop/b", "active"} <= {one.key for one in report.skipped}
+
+
+def test_a_file_that_turns_up_later_comes_with_the_next_move(move: Move) -> None:
+    """An item that came without its file plays once the file is in the source; tags given here stay."""
+    move.index({"a": item("a")}, loop=["a"])
+    move.adopt()
+    with move.state() as state:
+        state.update_media("a", tags=["mine"], duration=7)
+    content = move.raw("a_a.gif", gif(4))
+    report = move.adopt(verify=True)
+    assert report.differences is not None
+    assert [one.field for one in report.differences] == ["duration"]
+    with move.state() as state:
+        here = state.get_media("a")
+        assert here is not None
+        assert (here.sha256, here.tags, here.duration, here.error) == (hashlib.sha256(content).hexdigest(), ("mine",), 7, None)
+        assert prepared(state, move.data.packs) == 1
+
+
+def test_an_item_in_the_way_is_left_alone(move: Move) -> None:
+    """A slug that this library gave to another file stays with it."""
+    with move.state() as state:
+        state.add_media(gif(1), filename="a.gif", slug="a")
+        state.add_media(gif(2), filename="b.gif", slug="b", add_to_loop=True)
+    move.raw("a_a.gif", gif(9))
+    move.raw("b_b.gif", gif(2))
+    move.index({"a": item("a"), "b": item("b"), "c": item("c")}, loop=["c", "b"])
+    report = move.adopt()
+    assert found(report.skipped) == [("media/a", "IR-0.3")]
+    assert (report.records["media"].imported, report.records["media"].merged) == (1, 1)
+    with move.state() as state:
+        assert state.list_loop() == ["b", "c"]
+
+
+def test_what_left_the_source_stays_here(move: Move) -> None:
+    """A move never removes an item; that it is gone at the source is told."""
+    move.index({"a": item("a"), "b": item("b")})
+    move.adopt()
+    move.index({"a": item("a")})
+    report = move.adopt()
+    assert ("media/b", "IR-0.3") in found(report.warnings)
+    assert report.events == 0
+    with move.state() as state:
+        assert len(state.list_media()) == 2
+
+
+def test_a_move_that_was_cut_short_is_finished_by_the_next(move: Move, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches that were committed are not brought again; the outcome is that of one move."""
+    from api.adopt import moving
+
+    monkeypatch.setattr(moving, "BATCH_EVENTS_MAX", 12)
+    move.index({f"i{number}": item(f"i{number}") for number in range(40)}, loop=["i39", "i0"], active="i39")
+
+    def stop(done: int, total: int) -> None:
+        if done > 15:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        move.adopt(progress=stop)
+    report = move.adopt(verify=True)
+    assert report.differences == ()
+    assert report.records["media"].merged > 0
+    assert report.records["media"].imported + report.records["media"].merged == 40
+    with move.state() as state, state.store.reading() as db:
+        assert db.execute("SELECT count(*) FROM events WHERE type = 'media.added'").get == 40
+        assert len(loop_area.entries(db)) == 2
+
+
+def test_verify_tells_each_difference(move: Move, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 1, and what is otherwise here, item by item."""
+    move.index({"a": item("a"), "b": item("b")}, loop=["a", "b"], active="a")
+    move.adopt()
+    with move.state() as state:
+        state.update_media("a", filename="mine.gif")
+        state.remove_media("b")
+    assert main(["adopt", "loop", str(move.source), "--data", str(move.data.root), "--verify", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert [(one["key"], one["field"]) for one in report["differences"]] == [
+        ("media/a", "filename"),
+        ("media/b", "record"),
+        ("loop", "value"),
+    ]
+
+
+def test_the_plan_goes_on_through_a_move(move: Move) -> None:
+    """What is on stays on when a loop moves in around it."""
+    with move.state() as state:
+        state.add_media(gif(1), filename="mine.gif", slug="mine", add_to_loop=True)
+        prepared(state, move.data.packs)
+    move.index({"a": item("a")}, loop=["a"])
+    move.raw("a_a.gif", gif(5))
+    move.adopt()
+    with move.state() as state, state.store.snapshot() as db:
+        from projections import plan, planning
+
+        now_us = state.store.now_us()
+        assert plan.at(planning.state(db, now_us), now_us).slug == "mine"
+        assert state.list_loop() == ["mine", "a"]
+
+
+def test_people_read_a_table(move: Move, capsys: pytest.CaptureFixture[str]) -> None:
+    """Counts by kind, what was left out and why, and how many events."""
+    move.sample("index-dangling.json")
+    assert main(["adopt", "loop", str(move.source), "--data", str(move.data.root), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "loop     2        0             2" in out
+    assert "media/not_an_object" in out
+    assert "9 events would be appended" in out
+
+
+def test_two_installations_stay_apart(move: Move, tmp_path: Path) -> None:
+    """With a name of its own, a second installation joins the loop instead of replacing it; a bad name is refused."""
+    move.index({"a": item("a")}, loop=["a"])
+    move.adopt()
+    other = Move(tmp_path / "other")
+    other.index({"b": item("b")}, loop=["b"])
+    adopt_loop(move.data, other.source, name="kitchen")
+    with move.state() as state:
+        assert state.list_loop() == ["a", "b"]
+    with pytest.raises(ValueError, match="small letters"):
+        move.adopt(name="../x")
