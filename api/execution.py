@@ -99,6 +99,18 @@ class Executor:
 
         return self.store.transact(work, durable)
 
+    def note(self, struct: msgspec.Struct, durable: bool = False) -> int:
+        """Append an event by which the log speaks of itself; nobody's command. Returns its position. Raises as `EventStore.transact`."""
+
+        def work(transaction: Transaction) -> int:
+            said = self._clocks(transaction)
+            if isinstance(said, LogOpened) and not said.clean:
+                transaction.new_epoch()
+            self._append(transaction, [struct] if said is None else [said, struct], NOBODY)
+            return transaction.head.position
+
+        return self.store.transact(work, durable)
+
     def _carry_out(
         self, transaction: Transaction, handler: Handler, command: msgspec.Struct, origin: Origin
     ) -> tuple[RecordedEvent, ...]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import apsw
 import msgspec
@@ -21,14 +22,15 @@ from eventstore import verify as log_check
 from eventstore.errors import StoreError, Unusable
 from eventstore.reading import read_head
 from eventstore.store import EventStore
-from projections import folding
+from projections import attesting, catalogue, folding
 from projections.catalogue import AREAS, UnknownEvent
 from projections.replay import digests
-from projections.rows import FoldError, Table
+from projections.rows import FoldError, MemoryRows, Table
 
-Code = Literal[log_check.Code, "fold", "projection", "blob_missing", "blob_damaged"]
-"""Those of the log, and: fold: an event cannot be folded. projection: a row differs from what the log says. blob_missing, blob_damaged: the
-file of a present item is not there, or not what it was."""
+Code = Literal[log_check.Code, "fold", "projection", "attested", "blob_missing", "blob_damaged"]
+"""Those of the log, and: fold: an event cannot be folded. projection: a row differs from what the log says; its position is the first after which
+the row could not have been. attested: the log itself says that rows were wrong. blob_missing, blob_damaged: the file of a present item is not
+there, or not what it was."""
 
 PROBLEMS_MAX = 1_000
 """Problems that are listed: who has this many restores a backup, whatever the next thousand are."""
@@ -91,10 +93,14 @@ def _verify(store: EventStore, blobs: Path, progress: Callable[[str], None]) -> 
     take(_recover(store))
     events, head, digest, files = 0, 0, "", list[tuple[str, str]]()
     try:
+        with store.reading() as db:
+            fresh, folded_to = MemoryRows(folding.all_tables()), read_head(db).position
+            take(_fold_log(db, fresh, folded_to))
         with store.snapshot() as db:
             head = read_head(db).position
             events = db.execute("SELECT count(*) FROM events").get
-            take(_check_projections(db, head))
+            if not any(problem.code == "fold" for problem in problems):
+                take(_check_projections(db, head, folding.fold_to(db, head, rows=fresh, after=folded_to)))
             digest = digests.overall(digests.of_areas(db))
             rows: list[Any] = db.execute(
                 "SELECT slug, sha256 FROM media_items WHERE removed_at IS NULL AND sha256 IS NOT NULL ORDER BY slug"
@@ -117,38 +123,79 @@ def _recover(store: EventStore) -> Iterator[Problem]:
         yield Problem("fold", f"the log cannot be folded: {error}", log_check.RESTORE)
 
 
-def _check_projections(db: apsw.Connection, head: int) -> Iterator[Problem]:
+def _fold_log(db: apsw.Connection, rows: MemoryRows, until: int) -> Iterator[Problem]:
+    """Fold the log into `rows`, and compare what was attested last on the way. Not in a snapshot, which would hold back the write-ahead log for as
+    long as this takes."""
     try:
-        fresh = folding.fold_to(db, head)
+        after = 0
+        for last in attesting.newest(db):
+            after = last.said.at
+            folding.fold_to(db, after, rows=rows)
+            wrong = [catalogue.BY_NAME[name] for name in attesting.wrong_areas(last.said, rows)]
+            for drift in attesting.drifts(db, wrong) if wrong else ():
+                yield _drifted(drift)
+        folding.fold_to(db, until, rows=rows, after=after)
     except BAD_LOG as error:
         yield Problem("fold", f"the log cannot be replayed: {error}", log_check.RESTORE)
-        return
+
+
+def _drifted(drift: attesting.Drift) -> Problem:
+    since = f"; at position {drift.right_at} they were right" if drift.right_at else ""
+    return Problem(
+        "attested",
+        f"area {drift.area}: after position {drift.at} its rows were not what the log says, as event {drift.position} attests{since}",
+        f"make it anew from the log, which attests anew: pixelog rebuild {drift.area}",
+        drift.at,
+    )
+
+
+class _Difference(NamedTuple):
+    """A row that is not what it should be: where, as it is stored (None: absent), and a sentence."""
+
+    place: tuple[str, tuple[Any, ...]]
+    stored: tuple[Any, ...] | None
+    sentence: str
+
+
+def _check_projections(db: apsw.Connection, head: int, fresh: MemoryRows) -> Iterator[Problem]:
     for area in AREAS:
         mend = f"make it anew from the log: pixelog rebuild {area.name}"
-        folded: int | None = db.execute("SELECT position FROM projections WHERE area = ?", (area.name,)).get
-        if folded != head:
+        row: Any = db.execute("SELECT position, stopped FROM projections WHERE area = ?", (area.name,)).fetchone()
+        folded, stopped = row or (None, None)
+        if stopped is not None:
+            yield Problem(
+                "projection", f"area {area.name} is stopped: {stopped}", f"update pixelog, then: pixelog rebuild {area.name}"
+            )
+        elif folded != head:
             yield Problem("projection", f"area {area.name} is folded to {folded}, the log goes to {head}", mend)
-        for table in area.tables:
-            try:
-                for difference in _differences(table, folding.table_rows(db, table), fresh.rows[table.name]):
-                    yield Problem("projection", f"area {area.name}: {difference}", mend)
-            except apsw.Error as error:
-                yield Problem("projection", f"area {area.name} cannot be read: {error}", mend)
+        found: list[_Difference] = []
+        try:
+            for table in area.tables:
+                different = _differences(table, folding.table_rows(db, table), fresh.rows[table.name])
+                found += islice(different, PROBLEMS_MAX - len(found))
+        except apsw.Error as error:
+            yield Problem("projection", f"area {area.name} cannot be read: {error}", mend)
+        if found:
+            since = attesting.impossible_since(db, {one.place: one.stored for one in found}, head, (area,))
+            for one in found:
+                yield Problem("projection", f"area {area.name}: {one.sentence}", mend, since.get(one.place))
 
 
-def _differences(table: Table, stored: Any, fresh: dict[tuple[Any, ...], list[Any]]) -> Iterator[str]:
-    """Sentences about every row in which the stored table differs from the freshly folded one. Uses `fresh` up."""
+def _differences(table: Table, stored: Any, fresh: dict[tuple[Any, ...], list[Any]]) -> Iterator[_Difference]:
+    """Every difference of the stored table from the freshly folded one. Uses `fresh` up."""
     for row in stored:
         key = tuple(row[: table.key_columns])
+        place = (table.name, key)
         expected = fresh.pop(key, None)
         if expected is None:
-            yield f"{table.name} has a row {_shown(key)} that the log does not account for"
+            yield _Difference(place, row, f"{table.name} has a row {_shown(key)} that the log does not account for")
             continue
         for name, value, right in zip(table.names, row, expected, strict=True):
             if value != right or type(value) is not type(right):
-                yield f"{table.name} row {_shown(key)}, field {name} is {_short(value)}; by the log it is {_short(right)}"
+                sentence = f"{table.name} row {_shown(key)}, field {name} is {_short(value)}; by the log it is {_short(right)}"
+                yield _Difference(place, row, sentence)
     for key in fresh:
-        yield f"{table.name} lacks the row {_shown(key)}"
+        yield _Difference((table.name, key), None, f"{table.name} lacks the row {_shown(key)}")
 
 
 def _shown(key: tuple[Any, ...]) -> str:

@@ -20,7 +20,7 @@ from eventstore.store import EventStore
 from projections import catalogue, fingerprints
 from projections.area import Area, At
 from projections.catalogue import AREA_OF_TYPE, AREAS, UnknownEvent
-from projections.rows import FoldError, MemoryRows, SqlRows, Table
+from projections.rows import FoldError, MemoryRows, SqlRows, Table, Write
 
 PAGE_POSITIONS = 20_000
 """Positions read by one statement when the log is folded: bounds how long a read transaction lasts, some 50 ms."""
@@ -234,6 +234,25 @@ def fold_onwards(
             except BAD_EVENT as error:
                 raise CannotFold(area, position, type, error) from error
         yield end
+
+
+def writes_of(
+    db: apsw.Connection, after: int, until: int, areas: Iterable[Area] = AREAS
+) -> Iterator[tuple[At, tuple[Write, ...]]]:
+    """What each event with after < position ≤ until of these areas means, one by one. Raises CannotFold, UnknownEvent."""
+    wanted = {type: area for area in areas for type in area.events}
+    for start, end, _ in _pages(after, until, ()):
+        for position, version, logtime, time, type, schema_version, data in _rows(db, start, end):
+            area = wanted.get(type)
+            if area is not None:
+                at = At(position, version, logtime, time)
+                try:
+                    writes = area.fold(catalogue.decode(type, schema_version, data), at)
+                except UnknownEvent:
+                    raise
+                except BAD_EVENT as error:
+                    raise CannotFold(area.name, position, type, error) from error
+                yield at, writes
 
 
 def _pages(after: int, until: int, kept: Sequence[int]) -> Iterator[tuple[int, int, bool]]:

@@ -157,6 +157,11 @@ class MemoryRows:
                     rows[key] = _full_row(row)
         return self._rows  # type: ignore[return-value]  # each was just made a list
 
+    def row(self, name: str, key: Key) -> list[Any] | None:
+        """One row, or None."""
+        row = self._rows[name].get(key)
+        return _full_row(row) if isinstance(row, Put) else row
+
     def count(self) -> int:
         """How many rows there are."""
         return sum(map(len, self._rows.values()))

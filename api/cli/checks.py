@@ -10,8 +10,10 @@ from collections.abc import Callable
 
 from api.cli.command import Call, Command, Usage
 from api.data import DataDirectory
+from api.execution import Executor
 from api.verification import verify
-from projections import rebuilding
+from eventstore.store import EventStore
+from projections import attesting, rebuilding
 from projections.replay.state import areas_named
 
 
@@ -57,6 +59,8 @@ def _rebuild(call: Call) -> int:
     try:
         with data.open_store() as store:
             rebuilt = rebuilding.rebuild(store, areas, stop.is_set, _on_terminal("making anew"))
+            if rebuilt.differed and not rebuilt.stopped:
+                _attest(store)
     except rebuilding.Cancelled as error:
         raise KeyboardInterrupt from error
     finally:
@@ -69,6 +73,14 @@ def _rebuild(call: Call) -> int:
     for area, why in rebuilt.stopped.items():
         call.out.note(f"area {area} cannot be folded and is stopped: {why}; update pixelog")
     return 1 if rebuilt.stopped else 0
+
+
+def _attest(store: EventStore) -> None:
+    """Have the log say that the rows are right now, after it may have said that they were not."""
+    with store.snapshot() as db:
+        said = attesting.attest(db) if attesting.newest(db) else None
+    if said is not None:
+        Executor(store).note(said)
 
 
 def _on_terminal(doing: str) -> Callable[[str], None]:

@@ -95,7 +95,7 @@ def test_a_changed_event_is_damage(verify: Verify, data: Path) -> None:
     """The event is named, with what would mend it."""
     change(data, "UPDATE events SET data = replace(data, 'hello', 'jello') WHERE type = 'message.posted'")
     report = verify()
-    assert [(problem["code"], problem.get("position")) for problem in report["problems"]] == [("chain", 8), ("projection", None)]
+    assert [(problem["code"], problem.get("position")) for problem in report["problems"]] == [("chain", 8), ("projection", 8)]
     assert report["problems"][0]["mend"] == "restore a backup: pixelog restore FILE"
 
 
@@ -192,7 +192,7 @@ def test_people_read_what_is_wrong_and_what_mends_it(data: Path, capsys: pytest.
     db.close()
     assert main(["verify", "--data", str(data)]) == 1
     first = capsys.readouterr().out.splitlines()[0]
-    assert first == "projection: area loop: loop_items lacks the row 'dog'; make it anew from the log: pixelog rebuild loop"
+    assert first == "projection: area loop: loop_items lacks the row 'dog' (position 7); make it anew from the log: pixelog rebuild loop"
 
 
 def test_rebuild_takes_the_areas_that_are_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
