@@ -21,6 +21,13 @@ OPEN_PACKS_MAX = 8
 """Frame packs mapped at once: the item on, the next, and a few that come round again. A mapping costs address space, not memory."""
 
 
+ASK_AGAIN_US = 60_000_000
+"""A missing pack is asked for again after this long: whoever was asked may have been unable to, and asking with every frame would not help."""
+
+ASKED_MAX = 64
+"""Missing packs that are remembered as asked for; those of a loop that comes round within ASK_AGAIN_US."""
+
+
 class Frame(msgspec.Struct, frozen=True):
     """A picture ready to be sent. `planned_us` is the instant it was planned for, `rects` what differs from the frame before; nothing drawn
     differs before `next_change_us` (None: not without an event)."""
@@ -35,13 +42,15 @@ class Frame(msgspec.Struct, frozen=True):
 
 
 class Composer:
-    """Composes frames. `missing(slug, pack)` is called when a pack that the log names is not on the disk or damaged. Close it."""
+    """Composes frames. `missing(slug, pack)` is called, now and then, while a pack that the log names is not on the disk or damaged.
+    Close it."""
 
     def __init__(self, packs: Path, missing: Callable[[str, str], None], codes: Codes = no_codes) -> None:
         self._folder = packs
         self._missing = missing
         self._codes = codes
         self._open: OrderedDict[str, FramePack] = OrderedDict()
+        self._asked: OrderedDict[str, int] = OrderedDict()
 
     def frame(self, scene: Scene, instant_us: int, before: Frame | None) -> Frame:
         """The frame for `instant_us`, with its changes against `before` (None: everything)."""
@@ -51,11 +60,21 @@ class Composer:
         if wanted.pack is not None:
             pixels = self._pixels(wanted.pack, wanted.frame)
             if pixels is None:
-                self._missing(showing.slug or "", wanted.pack)
+                self._ask(showing.slug or "", wanted.pack, instant_us)
                 wanted = msgspec.structs.replace(wanted, content="preparing", pack=None, frame=0)
         ram = draw(wanted, pixels, self._codes)
         change_us = picture.next_change_us(scene, showing)
         return Frame(instant_us, scene.state.position, showing, wanted, ram, self._changes(before, wanted, ram), change_us)
+
+    def _ask(self, slug: str, pack: str, instant_us: int) -> None:
+        asked_us = self._asked.get(pack)
+        if asked_us is not None and instant_us - asked_us < ASK_AGAIN_US:
+            return
+        self._asked[pack] = instant_us
+        self._asked.move_to_end(pack)
+        if len(self._asked) > ASKED_MAX:
+            self._asked.popitem(last=False)
+        self._missing(slug, pack)
 
     def _pixels(self, name: str, index: int) -> bytes | None:
         pack = self._open.get(name)
@@ -65,6 +84,7 @@ class Composer:
             except (OSError, PackDamaged):
                 return None
             self._open[name] = pack
+            self._asked.pop(name, None)
             if len(self._open) > OPEN_PACKS_MAX:
                 self._open.popitem(last=False)[1].close()
         self._open.move_to_end(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Literal
 
 import apsw
@@ -160,9 +161,13 @@ _when = msgspec.json.Decoder(When).decode
 def entries(db: apsw.Connection) -> tuple[Entry, ...]:
     """The entries in order."""
     rows: list[Any] = db.execute("SELECT slug, rank, repeat, duration, hours FROM loop_items ORDER BY rank").fetchall()
-    return tuple(
-        Entry(slug, rank, repeat, duration, _when(hours) if hours else None) for slug, rank, repeat, duration, hours in rows
-    )
+    return tuple(map(_entry, *zip(*rows, strict=True))) if rows else ()
+
+
+@lru_cache(maxsize=ENTRIES_MAX)
+def _entry(slug: str, rank: int, repeat: int, duration_us: int | None, hours: str | None) -> Entry:
+    """An entry of a row. Kept, because the loop is read with each command that may change what plays."""
+    return Entry(slug, rank, repeat, duration_us, _when(hours) if hours else None)
 
 
 def mode(db: apsw.Connection) -> tuple[Mode, bool, int | None, int]:
@@ -186,15 +191,13 @@ def get(db: apsw.Connection) -> Loop:
 
 def plan_entries(those: tuple[Entry, ...]) -> tuple[plan.Entry, ...]:
     """The entries in the plan's terms."""
-    return tuple(
-        plan.Entry(
-            entry.slug,
-            entry.repeat,
-            entry.duration_us,
-            None if entry.when is None else plan.When(entry.when.days, entry.when.from_, entry.when.until),
-        )
-        for entry in those
-    )
+    return tuple(map(_plan_entry, those))
+
+
+@lru_cache(maxsize=ENTRIES_MAX)
+def _plan_entry(entry: Entry) -> plan.Entry:
+    when = None if entry.when is None else plan.When(entry.when.days, entry.when.from_, entry.when.until)
+    return plan.Entry(entry.slug, entry.repeat, entry.duration_us, when)
 
 
 def resources(db: apsw.Connection) -> dict[str, Loop]:

@@ -7,6 +7,7 @@ Drawing itself is the renderer's.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal, cast
 
 import apsw
@@ -15,6 +16,7 @@ import msgspec
 from projections import access, folding, plan, planning, settings
 from projections.access import Offer
 from projections.catalogue import PLAN_AREAS
+from projections.loop import ENTRIES_MAX
 from projections.media import Pack
 from projections.plan import Turn
 
@@ -67,7 +69,7 @@ class Picture(msgspec.Struct, frozen=True):
     offer: Offer | None = None
 
 
-_packs = msgspec.json.Decoder(tuple[Pack, ...]).decode
+_packs = lru_cache(maxsize=ENTRIES_MAX)(msgspec.json.Decoder(tuple[Pack, ...]).decode)
 
 
 def panel(db: apsw.Connection) -> Panel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import apsw
@@ -35,10 +36,13 @@ def items(db: apsw.Connection, slugs: set[str]) -> dict[str, plan.Item]:
         "AND slug IN (SELECT value FROM json_each(?))",
         (msgspec.json.encode(sorted(slugs)).decode(),),
     ).fetchall()
-    return {
-        slug: plan.Item(slug, sha256, status == "ready", _delays(delays) if delays else _STILL, duration)
-        for slug, sha256, status, delays, duration in rows
-    }
+    return {row[0]: _item(*row) for row in rows}
+
+
+@lru_cache(maxsize=loop.ENTRIES_MAX)
+def _item(slug: str, sha256: str | None, status: str, delays: str | None, duration_us: int | None) -> plan.Item:
+    """An item of a row. Kept, because a state is built anew with each event that matters, from much the same rows."""
+    return plan.Item(slug, sha256, status == "ready", _delays(delays) if delays else _STILL, duration_us)
 
 
 def state(db: apsw.Connection, instant_us: int, turn: Turn | None = None) -> plan.State:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -22,7 +24,7 @@ from api.commands.display import (
 )
 from api.commands.display import Fact as ReportedFact
 from api.commands.jobs import CancelJob, QueueJob, UpdateJob
-from api.commands.media import PREPARE, FailPreparing, FinishPreparing
+from api.commands.media import PREPARE, PREPARE_ATTEMPTS_MAX, FailPreparing, FinishPreparing
 from api.commands.plays import Played
 from api.service import StateService
 from eventstore.clock import logtime_at
@@ -33,7 +35,7 @@ from eventstore.record import Head, Origin
 from player.prepare import Geometry, MediaError, Prepared
 from player.run import Fact
 from player.worker import Task
-from projections import jobs, loop, media, picture, planning, settings
+from projections import active, jobs, loop, media, picture, planning, preparing, settings
 from projections.display import DisplayAttached, DisplayFallback, DisplayLost, PlayerShown, PlayerStarted, PlayerStopped
 from projections.media import Pack
 from projections.plays import PlayerPlayed
@@ -45,6 +47,21 @@ UNREPORTED = (Refused, LogStopped, Rejected)
 
 LEASE_SECONDS = 15.0
 """A worker that is silent for this long is dead; each report of progress renews the lease."""
+
+SOON = 1
+"""Priority of a job for an item that is on or comes soon: before the uploads that wait."""
+
+PREFERRED_MAX = 100
+"""Entries of the loop that count as coming soon: looking at them costs less than a millisecond."""
+
+FOUND_MAX = 500
+"""Items found lacking in one look through the library."""
+
+SEARCH_AGAIN_SECONDS = 30.0
+"""Wait until the library is looked through again when nothing was lacking: at 100,000 items a look takes some tens of milliseconds."""
+
+ORPHANS_MAX = 100
+"""Items without a job that are seen to at once."""
 
 _REPORTED: dict[type[msgspec.Struct], type[msgspec.Struct]] = {
     PlayerStarted: Started,
@@ -86,20 +103,29 @@ def reporter(service: StateService) -> Callable[[Sequence[Fact]], None]:
 
     def report(facts: Sequence[Fact]) -> None:
         said: list[ReportedFact] = [_REPORTED[fact.__class__](*msgspec.structs.astuple(fact)) for fact in facts]  # type: ignore[misc]
-        service.executor.execute(RecordFacts(tuple(said)), origin=origin)
+        try:
+            service.executor.execute(RecordFacts(tuple(said)), origin=origin)
+        except Rejected as error:
+            # Trying again would be refused again; the facts that follow need not suffer for it.
+            print(f"pixelog player: {len(facts)} facts were refused: {error}", file=sys.stderr, flush=True)
 
     return report
 
 
 class PrepareDesk:
     """`player.worker.Desk` over a StateService: claims jobs of kind `prepare`, and queues one for each item that lacks a pack for the present
-    panel, rotation and fit."""
+    panel, rotation and fit, what plays next before all others."""
 
     def __init__(self, service: StateService) -> None:
         self._service = service
         self._name = f"worker-{os.getpid()}"
         self._origin = Origin("worker")
         self._seen = 0
+        self._nothing_lacks_at = -1  # position of the last event that could matter, when nothing was lacking
+        self._searched_for: tuple[int, int, int, str] | None = None
+        self._search_again_at = 0.0
+        self._searched = False
+        self._found: list[tuple[str, str]] = []  # lacking a pack for that geometry when last searched
 
     def take(self) -> Task | None:
         """Claim a job, or queue what is missing and claim that."""
@@ -108,11 +134,19 @@ class PrepareDesk:
         now_us = service.store.now_us()
         with service.store.snapshot() as db:
             waiting = jobs.first_waiting(db, [PREPARE]) is not None or bool(jobs.expired(db, [PREPARE], now_us, 1))
-            lacking = None if waiting else self._lacking(db)
-        if lacking is not None:
-            slug, sha256, key = lacking
-            self._queue(slug, sha256, key)
-        elif not waiting:
+            lacking = self._lacking(db, waiting)
+            if lacking is not None and preparing.last_status(db, PREPARE, lacking[2]) == "failed":
+                orphans = [preparing.Orphan(lacking[0], lacking[1], blamed=True)]
+            elif lacking is not None or waiting:
+                orphans = []
+            else:
+                orphans = preparing.orphans(db, PREPARE, ORPHANS_MAX)
+        if lacking is not None and not orphans:
+            slug, sha256, key, priority = lacking
+            self._queue(slug, sha256, key, priority)
+        for orphan in orphans:
+            self._adopt(orphan)
+        if lacking is None and not orphans and not waiting:
             return None
         job = service.claim_job([PREPARE], self._name, LEASE_SECONDS)
         if job is None:
@@ -120,28 +154,67 @@ class PrepareDesk:
         slug, sha256 = str((job.input or {}).get("slug", "")), str((job.input or {}).get("sha256", ""))
         return Task(job.id, job.attempt, slug, sha256, service.blobs.path(sha256), self._geometry())
 
+    def _adopt(self, orphan: preparing.Orphan) -> None:
+        """See to an item that nobody prepares: once more from the beginning, unless it has already cost as many workers as it may."""
+        if orphan.blamed:
+            why = "Preparing this file failed again and again. Save it again with another program, or make it smaller."
+            self._service.executor.execute(FailPreparing(None, orphan.slug, orphan.sha256, "damaged", why), origin=self._origin)
+        else:
+            self._queue(orphan.slug, orphan.sha256, f"{PREPARE}/{orphan.sha256}")
+
     def _geometry(self) -> Geometry:
         with self._service.store.snapshot() as db:
-            panel, values = picture.panel(db), settings.get(db)
-        return msgspec.convert(
-            {"width": panel.width, "height": panel.height, "rotation": values["rotation"], "fit": values["fit"]}, Geometry
-        )
+            width, height, rotation, fit = _wanted(db)
+        return msgspec.convert({"width": width, "height": height, "rotation": rotation, "fit": fit}, Geometry)
 
-    def _lacking(self, db: apsw.Connection) -> tuple[str, str, str] | None:
-        """The next item without a pack for the present geometry (what plays first), and the key that keeps its job single."""
-        panel, values = picture.panel(db), settings.get(db)
-        rotation, fit = int(values["rotation"]), str(values["fit"])
-        turn = planning.newest_turn(db)
-        prefer = [turn.slug] if turn is not None and turn.slug is not None else []
-        prefer += [entry.slug for entry in loop.entries(db)]
-        found = media.lacking_pack(db, panel.width, panel.height, rotation, fit, 1, prefer)
-        if not found:
+    def _lacking(self, db: apsw.Connection, waiting: bool) -> tuple[str, str, str, int] | None:
+        """The next item without a pack for the present geometry: slug, SHA-256, the key that keeps its job single, priority. What plays soon goes
+        before the jobs that wait, all else after them."""
+        changed_at = picture.changed_at(db)
+        if changed_at == self._nothing_lacks_at:
             return None
-        slug, sha256 = found[0]
-        return slug, sha256, f"{PREPARE}/{sha256}/{panel.width}x{panel.height}/{rotation}/{fit}"
+        wanted = _wanted(db)
+        turn = planning.newest_turn(db)
+        soon = [slug for slug in (None if turn is None else turn.slug, active.get(db)[0].slug) if slug is not None]
+        soon += [entry.slug for entry in loop.entries(db)[:PREFERRED_MAX]]
+        found, priority = media.preferred_lacking_pack(db, *wanted, soon), SOON
+        if found is None and not waiting:
+            self._searched = False
+            found, priority = self._search(db, wanted), 0
+            if found is None and self._searched:
+                self._nothing_lacks_at = changed_at
+        if found is None:
+            return None
+        width, height, rotation, fit = wanted
+        key = f"{PREPARE}/{found[1]}/{width}x{height}/{rotation}/{fit}"
+        return None if jobs.open_with_key(db, key) is not None else (*found, key, priority)
 
-    def _queue(self, slug: str, sha256: str, key: str) -> None:
-        command = QueueJob(kind=PREPARE, title=slug[:200], input={"slug": slug, "sha256": sha256}, dedupe_key=key, max_attempts=3)
+    def _search(self, db: apsw.Connection, wanted: tuple[int, int, int, str]) -> tuple[str, str] | None:
+        """Any item that lacks a pack. Looks through the library for many at once, and not again so soon when it found none."""
+        if wanted != self._searched_for:
+            self._searched_for, self._search_again_at, self._found = wanted, 0.0, []
+        while True:
+            while self._found:
+                found = media.preferred_lacking_pack(db, *wanted, [self._found.pop(0)[0]])
+                if found is not None:
+                    return found
+            if time.monotonic() < self._search_again_at:
+                return None
+            self._searched = True
+            self._found = media.lacking_pack(db, *wanted, FOUND_MAX)
+            if not self._found:
+                self._search_again_at = time.monotonic() + SEARCH_AGAIN_SECONDS
+                return None
+
+    def _queue(self, slug: str, sha256: str, key: str, priority: int = 0) -> None:
+        command = QueueJob(
+            kind=PREPARE,
+            title=slug[:200],
+            input={"slug": slug, "sha256": sha256},
+            priority=priority,
+            dedupe_key=key,
+            max_attempts=PREPARE_ATTEMPTS_MAX,
+        )
         self._service.executor.execute(command, origin=self._origin)
 
     def missing(self, slug: str, pack: str) -> None:
@@ -186,6 +259,12 @@ class PrepareDesk:
     def wait(self, seconds: float) -> None:
         """Until the log has moved since the last look."""
         self._service.store.watch.wait(self._seen, seconds)
+
+
+def _wanted(db: apsw.Connection) -> tuple[int, int, int, str]:
+    """Width, height, rotation and fit for which packs are made now."""
+    panel, values = picture.panel(db), settings.get(db)
+    return panel.width, panel.height, int(values["rotation"]), str(values["fit"])
 
 
 def end_with_parent(descriptor: int, stop: Callable[[], None]) -> None:

@@ -137,11 +137,14 @@ def load(db: apsw.Connection, command: Command, now_us: int) -> State:
     if isinstance(command, AddMedia):
         slug = media.slug_of_content(db, command.sha256)
         base = command.slug or slug_base(command.filename)
+        # As far as they follow each other: base, base-2, base-3 … up to the first that is free.
         rows = db.execute(
-            "SELECT slug FROM media_items WHERE removed_at IS NULL AND slug = ? "
-            # The range is for the index; `.` is the character after `-`.
-            "UNION ALL SELECT slug FROM media_items WHERE removed_at IS NULL AND slug > ? AND slug < ? AND slug GLOB ?",
-            (base, f"{base}-", f"{base}.", f"{_literal_glob(base)}-[0-9]*"),
+            """WITH RECURSIVE taken (slug, next) AS (
+                SELECT slug, 2 FROM media_items WHERE slug = ?1 AND removed_at IS NULL
+                UNION ALL SELECT item.slug, next + 1 FROM taken
+                JOIN media_items AS item ON item.slug = ?1 || '-' || next AND item.removed_at IS NULL)
+            SELECT slug FROM taken""",
+            (base,),
         )
         taken = frozenset(str(row[0]) for row in rows)
     else:
@@ -153,11 +156,6 @@ def load(db: apsw.Connection, command: Command, now_us: int) -> State:
     job_id = command.job_id if isinstance(command, FinishPreparing | FailPreparing) else None
     job_open = job_id is not None and jobs.is_open(db, job_id)
     return State(slug, item, files, taken, loop.entries(db), active.get(db)[0].slug, job_open, state)
-
-
-def _literal_glob(text: str) -> str:
-    """`text` as a GLOB pattern that matches only itself."""
-    return "".join(f"[{one}]" if one in "*?[" else one for one in text)
 
 
 def decide(command: Command, state: State, context: Context) -> Sequence[msgspec.Struct]:
