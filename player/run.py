@@ -47,10 +47,13 @@ REPORT_AGAIN_SECONDS = 5.0
 MISSING_WAITING_MAX = 8
 """Packs that wait to be asked for; the composer asks again for those beyond."""
 
+PLAY_MERGED_US = 600_000_000
+"""Repeated turns of one item are one play of at most ten minutes: that much proof is lost when the power goes."""
+
 FPS_WINDOW = 32
 """Frames over which the rate is measured."""
 
-FACTS_GATHERED_SECONDS = 0.25
+FACTS_GATHERED_SECONDS = 1.0
 """Facts of one moment (this play ended, that item came on) share one commit: each commit costs pages on the card."""
 
 IDLE_LOOK_SECONDS = 5.0
@@ -306,8 +309,10 @@ class Player:
             self._play.frames += bool(frame.rects)
             self._play.dropped += 0 if before is None else self._frames_between(before.showing, showing)
             return
-        self._recent.clear()
         ends_us = None if before is None else before.showing.turn_ends_us
+        if self._goes_on(turn, ends_us, frame.planned_us):
+            return
+        self._recent.clear()
         for played in self._ended_play(frame.planned_us, complete=ends_us is not None and frame.planned_us >= ends_us):
             self._reporter.later(played)
         if before is None or before.showing.slug != showing.slug or before.showing.turn != showing.turn:
@@ -317,6 +322,16 @@ class Player:
             self._reporter.later(shown)
         if turn[0] is not None:
             self._play = _Play(turn[0], turn[1], frame)
+
+    def _goes_on(self, turn: tuple[str | None, int], ends_us: int | None, planned_us: int) -> bool:
+        """Whether this turn only repeats the one before (an item alone in its loop): then nothing new came onto the panel, and one play covers
+        both. Half a second of animation would else write two facts in each."""
+        play = self._play
+        if play is None or (play.slug, ends_us) != turn or planned_us - play.first.planned_us >= PLAY_MERGED_US:
+            return False
+        play.started_us = turn[1]
+        play.frames += 1
+        return True
 
     def _frames_between(self, before: plan.Showing, showing: plan.Showing) -> int:
         """How many frames the plan has between two of one turn: those that were dropped."""
