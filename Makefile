@@ -3,13 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint faults fuzz page bench docs fixtures pictures clean
+.PHONY: run test lint faults fuzz page units bench docs fixtures pictures clean
 
 run: .make/run
 	$(BIN)/pixelog up --demo
 
 test: lint
-	$(BIN)/pytest -q -m "not long and not page"
+	$(BIN)/pytest -q -m "not long and not page and not systemd"
 
 lint: .make/test
 	$(BIN)/ruff check .
@@ -18,7 +18,7 @@ lint: .make/test
 
 # The long forms of what `make test` does in short: kills by the dozen, faults at every call.
 faults: .make/test
-	$(BIN)/pytest -q -m long --timeout 3600
+	$(BIN)/pytest -q -m long --timeout 3600 tests
 
 # Hostile requests by the hundred thousand.
 fuzz: .make/test
@@ -27,6 +27,10 @@ fuzz: .make/test
 # The page in a real Chromium (apt install chromium).
 page: .make/page
 	$(BIN)/pytest -q -m page tests/page
+
+# The systemd unit, as systemd-analyze sees it (apt install systemd).
+units: .make/test
+	$(BIN)/pytest -q -m systemd tests/api
 
 # Figures: each a ratio against a baseline of the same run.
 bench: .make/test
