@@ -32,4 +32,6 @@ class Findings:
 
 def shown(text: str) -> str:
     """A text that can be written as UTF-8: a lone surrogate becomes a mark."""
+    if text.isascii():
+        return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -29,6 +29,9 @@ SLUG_BYTES_MAX = NAME_BYTES_MAX - len("media/")
 FILENAME_CHARACTERS_MAX = 4_096
 """No file system has longer paths."""
 
+TYPE_CHARACTERS_MAX = 200
+"""No registered MIME type comes near."""
+
 EXTRA_BYTES_MAX = 256 * 1024
 """JSON that is kept of one item beside its fields; an event may have 1 MiB. Lists of 10,000 frame names fit."""
 
@@ -440,13 +443,13 @@ def _type(item: Mapping[str, Any], filename: str, content: Content | None) -> tu
     if content is not None:
         return content.type, content.kind
     found = item.get("type")
+    if isinstance(found, str) and "/" in found and shown(found) == found and len(found) <= TYPE_CHARACTERS_MAX:
+        return found, _as_kind(found)
     guessed, kind = media_types.guess(filename, b"")
     if isinstance(found, str) and found in _OLD_TYPES:
         fits = _as_kind(guessed) == _OLD_TYPES[found]
         return guessed if fits else _USUAL_TYPES.get(found, guessed), _OLD_TYPES[found]
-    if not isinstance(found, str) or "/" not in found or shown(found) != found or len(found) > 200:
-        return guessed, kind
-    return found, _as_kind(found)
+    return guessed, kind
 
 
 def _as_kind(type: str) -> Kind:
@@ -465,6 +468,8 @@ def _extra(
 ) -> dict[str, Any]:
     """What LOOP says beyond our fields: what has no field here, and what a field of ours says otherwise."""
     extra = {name: value for name, value in item.items() if name not in _ITEM_FIELDS and value is not None}
+    if extra.pop(ORIGINAL, None) is not None:
+        findings.warn(key, "IR-0.7", f"{ORIGINAL} is a name that pixelog uses for itself; left out")
     if extra.get("processing_status") == "completed":  # says the same as its absence
         del extra["processing_status"]
     if extra.get("original_filename") == filename and "filename" not in item:
@@ -474,12 +479,13 @@ def _extra(
     url = item.get("url")
     if isinstance(url, str) and not url.startswith("/media/"):
         extra["url"] = url
-    plain = {name: values.plain(value) for name, value in extra.items()}
-    kept, found = values.without_secrets(plain, f"{key}.")
-    secrets |= found
+    kept: dict[str, Any] = {}
+    if extra:
+        kept, found = values.without_secrets({name: values.plain(value) for name, value in extra.items()}, f"{key}.")
+        secrets |= found
     if content is not None and content.original is not None:
         kept[ORIGINAL] = {"sha256": content.original.sha256, "size": content.original.size_bytes}
-    if len(msgspec.json.encode(kept)) > EXTRA_BYTES_MAX:
+    if kept and len(msgspec.json.encode(kept)) > EXTRA_BYTES_MAX:
         findings.warn(key, "IR-0.7", f"what it says beside its fields has more than {EXTRA_BYTES_MAX >> 10} KiB, and is left out")
         kept = {name: kept[name] for name in (ORIGINAL, "processing_status") if name in kept}
     return kept

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from api import media_types
 from api.adopt import loop_frames
+from api.adopt.documents import Unreadable
 from api.adopt.findings import Findings
 from api.adopt.loop_frames import Frames
 from eventstore.blobs import CHUNK_BYTES
@@ -62,6 +63,7 @@ class Files:
     """The folders `raw` and `processed` of an installation."""
 
     def __init__(self, media: Path) -> None:
+        """List them. Raises Unreadable."""
         self._raw = _listing(media / "raw", files=True)
         self._processed = _listing(media / "processed", files=False)
         self._zips = [name for name in self._raw if name.endswith("_frames.zip")]
@@ -72,6 +74,8 @@ class Files:
         key = f"media/{slug}"
         raw = self._raw_file(slug, item)
         folder = self._processed.get(slug)
+        if raw is None and folder is None and not self._zips:
+            return None
         if folder is not None:
             self._claimed.add(f"processed/{slug}")
         frames = loop_frames.find(folder, self._archive(slug, folder), item, key, findings)
@@ -109,7 +113,7 @@ class Files:
                     findings.warn(f"media/{folder}/{name}", "IR-0.8", "no item names it; it is not taken")
 
     def _raw_file(self, slug: str, item: Mapping[str, Any]) -> Path | None:
-        for name in _raw_names(slug, item):
+        for name in _raw_names(slug, item) if self._raw else ():
             if name in self._raw:
                 self._claimed.add(f"raw/{name}")
                 return self._raw[name]
@@ -141,6 +145,8 @@ def _listing(folder: Path, files: bool) -> dict[str, Path]:
         return {path.name: path for path in folder.iterdir() if (path.is_file() if files else path.is_dir())}
     except (FileNotFoundError, NotADirectoryError):
         return {}
+    except OSError as error:
+        raise Unreadable(f"media/{folder.name}", f"it cannot be listed: {error.strerror}") from error
 
 
 def _original(path: Path, key: str, findings: Findings) -> Original | None:

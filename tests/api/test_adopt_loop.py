@@ -824,3 +824,13 @@ def test_two_installations_stay_apart(move: Move, tmp_path: Path) -> None:
         assert state.list_loop() == ["a", "b"]
     with pytest.raises(ValueError, match="small letters"):
         move.adopt(name="../x")
+
+
+def test_a_key_of_our_own_at_the_source_reads_no_file(move: Move, tmp_path: Path) -> None:
+    """What an index claims to be a held upload is not believed: nothing is copied for it on the way out."""
+    from api.adopt.loop_export import export_loop
+
+    move.index({"a": item("a", pixelogOriginal={"sha256": "../../../../etc/passwd", "size": 1})})
+    report = move.adopt()
+    assert ("media/a", "IR-0.7") in found(report.warnings)
+    assert export_loop(move.data, tmp_path / "out").files == 0
