@@ -230,8 +230,8 @@ def test_the_program_runs_as_a_module(tmp_path: Path) -> None:
 def test_texts_from_the_log_do_not_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Control characters are shown as something harmless; in JSON they are escaped."""
     with pixelog.open(tmp_path) as state:
-        state.change_settings({"name": "a\x1b[31mb"})
-    assert main(["sql", "SELECT value FROM settings WHERE name = 'name'", "--data", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == "value\na�[31mb\n"
-    assert main(["sql", "SELECT value FROM settings WHERE name = 'name'", "--json", "--data", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == '[{"value":"a\\u001b[31mb"}]\n'
+        state.post_message("a\x1b[31mb")
+    assert main(["sql", "SELECT text FROM messages", "--data", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "text\na�[31mb\n"
+    assert main(["sql", "SELECT text FROM messages", "--json", "--data", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == '[{"text":"a\\u001b[31mb"}]\n'
