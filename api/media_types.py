@@ -9,6 +9,8 @@ from projections.media import Kind
 HEAD_BYTES = 64
 """Bytes that the guess looks at."""
 
+UNKNOWN = "application/octet-stream"
+
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", "image/png"),
     (0, b"\xff\xd8\xff", "image/jpeg"),
@@ -30,9 +32,9 @@ def guess(filename: str, head: bytes) -> tuple[str, Kind]:
     """MIME type and kind of a file with this name and these first bytes."""
     type = next((type for offset, magic, type in _MAGIC if head.startswith(magic, offset)), None)
     if type is None:
-        type = mimetypes.guess_type(filename, strict=False)[0] or "application/octet-stream"
-        if type in ("image/svg+xml", "text/html", "application/xhtml+xml"):
-            type = "application/octet-stream"  # never served as something that a browser would run
+        type = mimetypes.guess_type(filename, strict=False)[0] or UNKNOWN
+        if not type.startswith(("image/", "video/", "audio/")) or "xml" in type:
+            type = UNKNOWN  # served as it came, it must not be anything that a browser would run
     if type.startswith("video/"):
         return type, "video"
     return type, "animation" if type == "image/gif" else "image"

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import io
 import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar
 
 import apsw
 import msgspec
 
 from api import media_types, overview
 from api.commands.active import SetActive
+from api.commands.deciding import Fault, Rejected
 from api.commands.heartbeats import RecordHeartbeat
 from api.commands.jobs import CancelJob, ClaimJob, QueueJob, UpdateJob
 from api.commands.loop import NewEntry, ReplaceLoop
@@ -36,6 +38,9 @@ from projections.loop import Loop
 from projections.media import Media
 from projections.messages import Message
 
+if TYPE_CHECKING:
+    from api.upkeep import Upkeep
+
 T = TypeVar("T")
 
 
@@ -54,6 +59,8 @@ class StateService:
             self.store.close()
             raise
         self._origin = Origin(actor)
+        self.upkeep: Upkeep | None = None
+        """The service's duties of idle time, where this is the service; their outcome is part of its health."""
 
     # -- media ---------------------------------------------------------------------------------------------------------------------
 
@@ -70,14 +77,14 @@ class StateService:
 
         Raises Rejected (conflict: the given slug is taken; invalid), OSError.
         """
-        name = filename
         if isinstance(file, str | os.PathLike):
-            name = name or Path(file).name
+            name = filename or _presentable(Path(file).name)
             with open(file, "rb") as stream:
                 blob, head = self.store_blob(stream)
         else:
             stream = io.BytesIO(file) if isinstance(file, bytes) else file
-            name = name or Path(getattr(stream, "name", "upload")).name
+            own = getattr(stream, "name", None)  # of a file without a name it is the number of its descriptor
+            name = filename or (_presentable(Path(own).name) if isinstance(own, str) else "") or "upload"
             blob, head = self.store_blob(stream)
         type, kind = media_types.guess(name, head)
         command = AddMedia(name, blob.sha256, blob.size_bytes, type, kind, slug, add_to_loop, make_active)
@@ -110,10 +117,16 @@ class StateService:
             return media.listing(db, limit=limit, q=q, status=status, kind=kind)[0]
 
     def update_media(
-        self, slug: str, *, filename: str | None = None, tags: Sequence[str] | None = None, duration: float | None = None
+        self,
+        slug: str,
+        *,
+        filename: str | None = None,
+        tags: Sequence[str] | None = None,
+        duration: float | None = None,
+        clear_duration: bool = False,
     ) -> Media:
-        """Change what is said about an item. Raises Rejected (not_found, invalid)."""
-        command = UpdateMedia(slug, filename, None if tags is None else tuple(tags), duration)
+        """Change what is said about an item; `clear_duration` goes back to the file's own. Raises Rejected (not_found, invalid)."""
+        command = UpdateMedia(slug, filename, None if tags is None else tuple(tags), duration, clear_duration)
         return self.executor.execute(command, lambda db, _: _there(media.get(db, slug)), origin=self._origin).answer
 
     def remove_media(self, slug: str) -> None:
@@ -138,7 +151,7 @@ class StateService:
         shuffle: bool | None = None,
     ) -> Loop:
         """Make the loop exactly these: slugs, or mappings with slug, repeat, duration (seconds), when. Raises Rejected (invalid)."""
-        entries = tuple(NewEntry(item) if isinstance(item, str) else msgspec.convert(item, NewEntry) for item in items)
+        entries = tuple(NewEntry(item) if isinstance(item, str) else _entry(item, place) for place, item in enumerate(items))
         return self.executor.execute(ReplaceLoop(entries, mode, shuffle), lambda db, _: loop.get(db), origin=self._origin).answer
 
     def get_loop(self) -> Loop:
@@ -268,6 +281,21 @@ class StateService:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _presentable(name: str) -> str:
+    """A file's name as text that can be stored: on a disk it may hold any bytes, and control characters."""
+    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(one) in ("Cc", "Cs") else one for one in name)
+
+
+def _entry(item: Mapping[str, Any], place: int) -> NewEntry:
+    unknown = sorted(item.keys() - set(NewEntry.__struct_fields__))
+    if unknown:
+        raise Rejected("invalid", f"an entry has no {unknown[0]!r}", [Fault(f"/items/{place}/{unknown[0]}", "is not known here")])
+    try:
+        return msgspec.convert(item, NewEntry)
+    except msgspec.ValidationError as error:
+        raise Rejected("invalid", f"entry {place}: {error}", [Fault(f"/items/{place}", str(error))]) from error
 
 
 def _there(value: T | None) -> T:
