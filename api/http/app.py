@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http import (
+    access,
     active,
     dashboard,
     device,
@@ -31,6 +32,7 @@ from api.http import (
     plays,
     problems,
     screen,
+    sessions,
     settings,
 )
 from api.http.door import Door, Limits
@@ -58,6 +60,7 @@ AREAS: tuple[Any, ...] = (
     history,
     plays,
     device,
+    sessions,
 )
 """Modules whose routes lie under BASE."""
 
@@ -135,6 +138,7 @@ class App:
             await problems.response(problem, call.path)(scope, receive, watched)
 
     async def _respond(self, call: Call) -> ASGIApp:
+        call.caller = access.admit(call)
         found = self._router.find(call.path)
         if found is None:
             raise Problem("not_found", f"there is nothing at {call.path}")

@@ -24,9 +24,6 @@ from eventstore.record import Origin, RecordedEvent
 KEY_BYTES_MAX = 128
 """Bytes of an idempotency key: a UUID and some words."""
 
-LOOPBACK = Origin("http:loopback")
-"""Who asks, as long as only this machine may."""
-
 Respond = Callable[[apsw.Connection, tuple[RecordedEvent, ...]], Stored]
 
 
@@ -62,7 +59,9 @@ async def carry_out(
             tags[:] = [resource.check(if_match, db, events)]
         return respond(db, events)
 
-    outcome = await call.door.execute(command, answer, LOOPBACK, _repeat(call, command if request is None else request))
+    outcome = await call.door.execute(
+        command, answer, Origin(call.caller.actor), _repeat(call, command if request is None else request)
+    )
     stored = outcome.answer
     headers = {POSITION: str(outcome.position)}
     if outcome.replayed:

@@ -17,6 +17,7 @@ import apsw
 import msgspec
 
 from api.execution import Outcome, Repeat, Respond, Stored
+from api.http.attempts import Attempts
 from api.http.camera import Camera
 from api.http.problems import Problem
 from api.http.tail import Tail
@@ -47,6 +48,8 @@ class Limits(msgspec.Struct, frozen=True):
     """What the owner may configure."""
 
     upload_bytes: int = UPLOAD_BYTES_MAX
+    hosts: tuple[str, ...] = ()
+    """Further names under which the service may be called."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -65,6 +68,7 @@ class Door:
         self.service = service
         self.camera = Camera(screen)
         self.limits = limits
+        self.attempts = Attempts()
         self.looking_back = asyncio.Semaphore(1)
         """Held while a screen of the past is computed: each may decode a film, and one at a time is enough for a small machine."""
         self.stage: Stage = "starting"

@@ -110,7 +110,7 @@ async def stream_events(call: Call) -> EventStream:
     filter = filter_of(call)
     after = call.query_number("after", 0)
     last = call.header("last-event-id")
-    door = call.door
+    door, may = call.door, call.caller.may
     with door.snapshot() as snapshot:
         head = snapshot.head
         reason = None
@@ -122,8 +122,8 @@ async def stream_events(call: Call) -> EventStream:
         if reason is None and after is not None and after > head.position:
             reason = "beyond_head"
         if reason is not None:
-            return EventStream(door, head.position, filter, head.epoch, reset_block(snapshot, reason))
-        stream = EventStream(door, head.position if after is None else after, filter, head.epoch)
+            return EventStream(door, may, head.position, filter, head.epoch, reset_block(snapshot, reason))
+        stream = EventStream(door, may, head.position if after is None else after, filter, head.epoch)
     if after is None:
         stream.announce()
     return stream

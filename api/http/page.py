@@ -44,6 +44,11 @@ async def get_page(call: Call) -> Response:
     return _file(call, FOLDER / "index.html", "index.html")
 
 
+async def get_pair(call: Call) -> Response:
+    """The page that signs a browser in."""
+    return _file(call, FOLDER / "pair.html", "pair.html")
+
+
 async def get_static(call: Call) -> Response:
     """A file of the page."""
     place: Traversable = FOLDER
@@ -71,4 +76,4 @@ def _nothing(call: Call) -> Problem:
     return Problem("not_found", f"there is nothing at {call.path}")
 
 
-ROUTES = (Route("GET", "/", get_page), Route("GET", "/static/{file...}", get_static))
+ROUTES = (Route("GET", "/", get_page), Route("GET", "/pair", get_pair), Route("GET", "/static/{file...}", get_static))

@@ -17,6 +17,10 @@ MEDIA_TYPE = "application/problem+json"
 
 STATUSES: Mapping[str, tuple[int, str]] = {
     "malformed": (400, "The request cannot be read"),
+    "unauthorized": (401, "Not signed in"),
+    "forbidden": (403, "Not allowed"),
+    "wrong_host": (403, "Not a name of this service"),
+    "cross_site": (403, "Asked for by another site"),
     "not_found": (404, "Not found"),
     "method_not_allowed": (405, "Method not allowed"),
     "conflict": (409, "It contradicts the present state"),
@@ -28,6 +32,7 @@ STATUSES: Mapping[str, tuple[int, str]] = {
     "invalid": (422, "Well-formed but wrong"),
     "too_many": (422, "A limit is reached"),
     "key_reused": (422, "The idempotency key belongs to another request"),
+    "too_many_attempts": (429, "Too many bad attempts"),
     "too_many_viewers": (503, "Too many viewers"),
     "no_player": (503, "No player shows anything"),
     "not_ready": (503, "Not ready"),

@@ -6,7 +6,7 @@ only the first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, TypeVar, get_args
 from urllib.parse import parse_qsl
@@ -42,10 +42,23 @@ class Gone(Exception):
     """The caller hung up before the body was complete; nobody is there to be answered."""
 
 
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks: `actor` as the log names it, `session` the id of its session if it is a signed-in browser. `may` asks again, in mid-answer,
+    whether it still may; on the event loop."""
+
+    actor: str
+    session: str | None = None
+    may: Callable[[], bool] = lambda: True
+
+
+NOBODY = Caller("http:nobody")
+"""Until the gate has said who it is."""
+
+
 class Call:
     """One request. `path` is as it came (percent-encoded), `parameters` are decoded."""
 
-    __slots__ = ("_headers", "_query", "door", "method", "parameters", "path", "receive", "scope", "template")
+    __slots__ = ("_headers", "_query", "caller", "door", "method", "parameters", "path", "receive", "scope", "template")
 
     def __init__(self, door: Door, scope: Scope, receive: Receive) -> None:
         self.door = door
@@ -54,6 +67,7 @@ class Call:
         self.method: str = scope["method"]
         self.path: str = scope.get("raw_path", b"").decode("latin-1") or scope["path"]
         self.template = ""
+        self.caller = NOBODY
         self.parameters: Mapping[str, str] = {}
         self._headers: dict[bytes, bytes] | None = None
         self._query: dict[str, list[str]] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -56,7 +57,7 @@ async def get_mjpeg(call: Call) -> ASGIApp:
         raise _no_player()
     if camera.viewers >= VIEWERS_MAX:
         raise Problem("too_many_viewers", f"{VIEWERS_MAX} viewers watch already; try again later")
-    return _Film(call.door)
+    return _Film(call.door, call.caller.may)
 
 
 class _Film:
@@ -64,8 +65,10 @@ class _Film:
 
     status_code = 200
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, may: Callable[[], bool]) -> None:
+        """It ends when `may` says that the viewer may look no more."""
         self._door = door
+        self._may = may
         self._left = asyncio.Event()
         kind = b"multipart/x-mixed-replace; boundary=" + BOUNDARY
         self.raw_headers = [(b"content-type", kind), (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
@@ -78,7 +81,7 @@ class _Film:
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             shown = None
-            while not self._left.is_set() and not self._door.stopping.is_set():
+            while not self._left.is_set() and not self._door.stopping.is_set() and self._may():
                 if camera.sequence() not in (None, shown):
                     shot = await camera.jpeg()
                     if shot is not None:

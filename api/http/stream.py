@@ -7,6 +7,7 @@ the log grows. Near the end a reader is fed from the shared tail, behind it from
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -68,9 +69,12 @@ class EventStream:
 
     status_code = 200
 
-    def __init__(self, door: Door, after: int, filter: Filter, epoch: int, greeting: bytes = b"") -> None:
-        """Events after `after`; before them the `greeting`, a reset."""
+    def __init__(
+        self, door: Door, may: Callable[[], bool], after: int, filter: Filter, epoch: int, greeting: bytes = b""
+    ) -> None:
+        """Events after `after`; before them the `greeting`, a reset. It ends when `may` says that the reader may read no more."""
         self._door = door
+        self._may = may
         self._cursor = after
         self._told = after  # what the reader knows of the cursor
         self._filter = filter
@@ -109,7 +113,7 @@ class EventStream:
         listener = asyncio.create_task(self._until_disconnect(receive))
         tail.join(self)
         try:
-            while not self._left and not self._door.stopping.is_set():
+            while not self._left and not self._door.stopping.is_set() and self._may():
                 self._woken.clear()
                 piece = await self._next() or self._word(loop.time())
                 if piece:

@@ -243,7 +243,7 @@ def test_hanging_up_in_the_middle_leaves_nothing(house: Any, until: Any) -> None
     host, port = house.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as line:
         line.sendall(
-            f"POST /api/v1/media HTTP/1.1\r\nHost: x\r\nContent-Type: {headers['Content-Type']}\r\n"
+            f"POST /api/v1/media HTTP/1.1\r\nHost: localhost\r\nContent-Type: {headers['Content-Type']}\r\n"
             f"Content-Length: {len(body)}\r\n\r\n".encode()
         )
         line.sendall(body[:600_000])
