@@ -319,8 +319,11 @@ def _version_at(db: apsw.Connection, stream: str, position: int) -> int:
 def database_at(db: apsw.Connection, until: int, areas: Iterable[Area] = AREAS) -> apsw.Connection:
     """A database in memory holding the projections as they were after `until`, with their views: every query of the areas runs on it. The
     caller closes it."""
+    from projections import snapshots  # it folds, too
+
     areas = tuple(areas)
-    rows = fold_to(db, until, areas, every=False)
+    after, kept = snapshots.before(db, until, areas) or (0, None)
+    rows = fold_to(db, until, areas, kept, after, every=False)
     past = apsw.Connection(":memory:")
     create_bookkeeping(past)
     for area in areas:

@@ -370,6 +370,20 @@ def files(db: apsw.Connection, slug: str) -> Files | None:
     return Files(sha256, type, filename, thumbnail, _packs(packs), removed_at is not None)
 
 
+def names_blob(db: apsw.Connection, sha256: str, removed_since_us: int) -> bool:
+    """Whether a present item, or one removed since that logtime, has this content."""
+    found = "SELECT EXISTS (SELECT 1 FROM media_items WHERE sha256 = ? AND (removed_at IS NULL OR removed_at >= ?))"
+    return bool(db.execute(found, (sha256, removed_since_us)).get)
+
+
+def packs_held(db: apsw.Connection) -> set[str]:
+    """Names of the packs and thumbnails of all present items."""
+    rows: list[Any] = db.execute("SELECT packs, thumbnail FROM media_items WHERE removed_at IS NULL").fetchall()
+    return {pack.name for packs, _ in rows for pack in _packs(packs)} | {
+        thumbnail for _, thumbnail in rows if thumbnail is not None
+    }
+
+
 def slug_taken(db: apsw.Connection, slug: str) -> bool:
     """Whether a present item has this slug."""
     return bool(db.execute("SELECT count(*) FROM media_items WHERE slug = ? AND removed_at IS NULL", (slug,)).get)

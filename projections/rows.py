@@ -162,6 +162,11 @@ class MemoryRows:
         row = self._rows[name].get(key)
         return _full_row(row) if isinstance(row, Put) else row
 
+    def replace(self, name: str, rows: Iterable[list[Any]]) -> None:
+        """Make these, in column order, the rows of a table."""
+        key_columns = self.tables[name].key_columns
+        self._rows[name] = {tuple(row[:key_columns]): row for row in rows}
+
     def count(self) -> int:
         """How many rows there are."""
         return sum(map(len, self._rows.values()))

@@ -63,6 +63,7 @@ def serve(data: Path, listener: socket.socket, upload_bytes_max: int, opened: Ca
     from api.http.app import create_app
     from api.http.door import Limits
     from api.http.server import Server
+    from api.upkeep import Upkeep
 
     with StateService(data, actor="http") as service:
         lock = ServiceLock(service.data.lock)
@@ -70,11 +71,14 @@ def serve(data: Path, listener: socket.socket, upload_bytes_max: int, opened: Ca
             opened()
             screen = ScreenReader(service.data.screen())
             watch = DeviceWatch(service.executor, service.data.root)
+            service.upkeep = upkeep = Upkeep(service.data, service.executor)
             server = Server(create_app(service, screen=screen, limits=Limits(upload_bytes_max)))
             _follow_parent(server.stop)
             watch.start()
+            upkeep.start()
             server.run([listener])
             watch.stop()
+            upkeep.stop()
             screen.close()
         finally:
             lock.release()

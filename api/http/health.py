@@ -59,7 +59,9 @@ def _checks(call: Call) -> dict[str, Check]:
         head, folded = snapshot.head, folding.folded_to(snapshot.db)
     free_bytes = door.free_bytes()
     live = door.camera.sequence() is not None
-    return {
+    upkeep = door.service.upkeep
+    kept = {} if upkeep is None else {name: Check(one.status, one.value, one.unit) for name, one in upkeep.checks().items()}
+    return kept | {
         "service": Check("ok" if door.stage == "ready" else "degraded", door.stage),
         "log": Check("ok" if stopped is None else "failed", stopped or head.position, "position" if stopped is None else None),
         "unsynced": Check("ok", head.position - head.synced_position, "events"),
