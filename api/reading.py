@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.data import DataDirectory
-from eventstore import connection
+from eventstore import connection, schema
 from eventstore.clock import Clock
 from eventstore.store import EventStore
 from projections import folding
@@ -16,14 +16,16 @@ def open_for_reading(data: DataDirectory, clock: Clock | None = None, *, prepare
     alone needs a directory that can be written.
     """
     data.check()
-    if connection.inspect(data.database) is None:
+    version = connection.inspect(data.database)
+    if version is None:
         store = EventStore.open(":memory:", clock=clock)
         folding.prepare(store)
         return store
-    store = EventStore.open(data.database, clock=clock, read_only=True)
-    if not prepare or is_current(store):
-        return store
-    store.close()
+    if version == schema.FORMAT:
+        store = EventStore.open(data.database, clock=clock, read_only=True)
+        if not prepare or is_current(store):
+            return store
+        store.close()
     store = data.open_store(clock)
     folding.prepare(store)
     return store

@@ -85,7 +85,7 @@ class Stopped(StoreError):
 
 
 class Unusable(StoreError):
-    """The log cannot be opened. `code` is one of not_writable, newer, not_a_log, damaged, locked, missing."""
+    """The log cannot be opened. `code` is one of not_writable, newer, older, migration, not_a_log, damaged, locked, missing."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

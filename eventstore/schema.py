@@ -7,10 +7,16 @@ row, moved by a trigger with each event, so position and chain cannot disagree w
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import apsw
 
 APPLICATION_ID = 0x70786C67  # "pxlg": lets `file` and pixelog tell a log from any other SQLite database
-FORMAT = 1
+MIGRATIONS: tuple[Callable[[apsw.Connection], None], ...] = ()
+"""How a log of format n (the place, from 1) becomes one of format n + 1. Each runs inside a transaction, may assume that format and no other, and
+leaves the events as they are. Written once, never changed; see `migrating.py`."""
+
+FORMAT = 1 + len(MIGRATIONS)
 """Version of the tables below (PRAGMA user_version). A database with a higher number is refused untouched."""
 
 TABLES = """

@@ -23,6 +23,7 @@ from eventstore import chain, connection, schema
 from eventstore.clock import Clock, SystemClock, logtime_at, random_bytes, uuid7
 from eventstore.errors import ReadOnly, Refused, Stopped, TooLarge, Unusable
 from eventstore.head import Bell, HeadWatch, runtime_folder
+from eventstore.migrating import migrate
 from eventstore.reading import EVERYTHING, PAGE_EVENTS, Filter, Page, read_head, read_page, read_stream, version_at
 from eventstore.record import (
     EVENTS_PER_BATCH_MAX,
@@ -145,11 +146,17 @@ class EventStore:
         if read_only:
             if version is None:
                 raise Unusable("missing", f"there is no log at {path}")
+            if version < schema.FORMAT:
+                raise Unusable(
+                    "older", f"{path} was written by an older pixelog; open it for writing once, to bring it up to date"
+                )
             return cls(path, None, connection.Readers(path, vfs), clock, randomness, None)
         db = connection.open_writer(path, vfs)
         try:
             if version is None:
                 _create(db, clock, randomness)
+            else:
+                migrate(db, path, version)
             return cls(path, db, connection.Readers(path, vfs), clock, randomness, None, sync_after_seconds)
         except BaseException as error:
             connection.close(db)
