@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 
@@ -24,3 +25,9 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise OSError(error.errno, f"{host}:{port}: {os.strerror(error.errno or 0)}") from error
     return listener
+
+
+def is_open(listener: socket.socket) -> bool:
+    """Whether others than this machine can reach it."""
+    address = ipaddress.ip_address(str(listener.getsockname()[0]).partition("%")[0])
+    return not (getattr(address, "ipv4_mapped", None) or address).is_loopback

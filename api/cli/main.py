@@ -76,6 +76,10 @@ COMMANDS: dict[str, Entry] = {
     "doctor": Entry("api.cli.doctoring:DOCTOR", "what this machine lacks, each with the line that mends it", "doctor"),
     "adopt": Entry("api.cli.adopt:ADOPT", "move an older installation in", "adopt loop /home/pi/loop --dry-run"),
     "export": Entry("api.cli.adopt:EXPORT", "write the library as an older system had it", "export loop moved-out"),
+    "pair": Entry("api.cli.access:PAIR", "a one-time link that signs a browser in", "pair"),
+    "token add": Entry("api.cli.access:TOKEN_ADD", "let a program call; prints its token, once", "token add doorbell"),
+    "token ls": Entry("api.cli.access:TOKEN_LS", "list the tokens of programs", "token ls"),
+    "token rm": Entry("api.cli.access:TOKEN_RM", "take a program's token away", "token rm doorbell"),
     "config": Entry("api.cli.effective:CONFIG", "effective configuration, and where each value comes from", "config"),
 }
 READING = {"ls", "show", "status", "log", "verify", "sql", "plays", *(name for name in COMMANDS if name.startswith("replay "))}

@@ -10,10 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from api.cli.listening import PARENT_VARIABLE
+from api import secrets
+from api.cli.listening import PARENT_VARIABLE, is_open
 from api.cli.ports import UNREPORTED, LogSource, PrepareDesk, end_with_parent, reporter
 from api.data import ServiceLock
 from api.device.watching import DeviceWatch
+from api.http.door import Limits
+from api.pairing import Keeper
 from api.service import StateService
 from player.panels.bus import Wiring
 from player.panels.open import open_panel
@@ -58,10 +61,9 @@ def _follow_parent(stop: Callable[[], None]) -> None:
     end_with_parent(int(descriptor), end)
 
 
-def serve(data: Path, listener: socket.socket, upload_bytes_max: int, opened: Callable[[], None]) -> int:
+def serve(data: Path, listener: socket.socket, limits: Limits, opened: Callable[[], None]) -> int:
     """The service: HTTP over the data directory, until SIGTERM or SIGINT. `opened` is called once the directory is this service's."""
     from api.http.app import create_app
-    from api.http.door import Limits
     from api.http.server import Server
     from api.upkeep import Upkeep
 
@@ -72,11 +74,16 @@ def serve(data: Path, listener: socket.socket, upload_bytes_max: int, opened: Ca
             screen = ScreenReader(service.data.screen())
             watch = DeviceWatch(service.executor, service.data.root)
             service.upkeep = upkeep = Upkeep(service.data, service.executor)
-            server = Server(create_app(service, screen=screen, limits=Limits(upload_bytes_max)))
+            server = Server(create_app(service, screen=screen, limits=limits))
+            keeper = Keeper(service) if is_open(listener) else None
             _follow_parent(server.stop)
             watch.start()
             upkeep.start()
+            if keeper is not None:
+                keeper.open()
             server.run([listener])
+            if keeper is not None:
+                keeper.close()
             watch.stop()
             upkeep.stop()
             screen.close()
@@ -114,6 +121,7 @@ def play(
             packs=service.data.packs,
             screen=service.data.screen(),
             address=address,
+            codes=secrets.codes_of(service.data.secrets),
             started=PlayerStarted(os.getpid(), service.store.clock.read().boot_id),
         )
         player = Player(ports)

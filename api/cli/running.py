@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
-import shutil
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from argparse import ArgumentParser
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 from api import config
 from api.cli.command import Call, Command, Usage
 from api.cli.listening import LISTENER_VARIABLE, bind
 from api.config import Config
 from api.data import DataDirectory, ServiceLock
-
-ANNOUNCE_WAIT_SECONDS = 3.0
-"""How long the announcement waits for the panel: it is attached well within, or it is lost, which the announcement then says."""
 
 
 def _network_arguments(parser: ArgumentParser) -> None:
@@ -91,6 +81,7 @@ def _own_address() -> str | None:
 
 def _serve(call: Call) -> int:
     from api.cli.parts import serve
+    from api.http.door import Limits
 
     settings = _config(call)
     DataDirectory(call.data).check()
@@ -101,7 +92,7 @@ def _serve(call: Call) -> int:
         if inherited is None:
             call.out.note(f"listening on {address_of(settings.host, listener.getsockname()[1])}")
 
-    return serve(call.data, listener, settings.upload_bytes_max, opened)
+    return serve(call.data, listener, Limits(settings.upload_bytes_max, (settings.host, *settings.hosts)), opened)
 
 
 def _player(call: Call) -> int:
@@ -150,7 +141,13 @@ def _up(call: Call) -> int:
         page,
     ]
     parts = [
-        Part("service", ["serve", *common], [listener.fileno()], reading, {LISTENER_VARIABLE: str(listener.fileno())}),
+        Part(
+            "service",
+            ["serve", *common, "--host", settings.host],
+            [listener.fileno()],
+            reading,
+            {LISTENER_VARIABLE: str(listener.fileno())},
+        ),
         Part("player", ["player", *common, *display], [], reading),
         Part("worker", ["worker", *common], [], reading),
     ]
@@ -160,7 +157,7 @@ def _up(call: Call) -> int:
         if call.options.demo:
             # In a process of its own: drawing takes memory that this one would keep for as long as it lives.
             subprocess.run([sys.executable, "-m", "pixelog", "demo", "--json", *common], stdout=subprocess.DEVNULL, check=False)
-        _announce(call, page, local, data.root)
+        _announce(call, page, listener, data)
 
     def service_answers() -> bool:
         return answers(f"{local}/readyz")
@@ -177,39 +174,19 @@ def _up(call: Call) -> int:
         listener.close()
 
 
-def _announce(call: Call, page: str, local: str, root: Path) -> None:
-    """Say where the page is, and what to try."""
-    board = _ask(f"{local}/api/v1/dashboard?limit=200")
-    display = _ask_until(f"{local}/api/v1/player", lambda answer: answer["display"]["state"] == "attached")["display"]
-    names = [item["slug"] for item in board["media"]["items"]]
-    total = board["media"]["total"]
-    if call.out.json:
-        call.out.document({"page": page, "data": str(root), "display": display["driver"], "items": total})
-        return
-    size = f" {display['width']}×{display['height']}" if display.get("width") else ""
-    kind = "demo items" if call.options.demo else "item" if total == 1 else "items"
-    program = _program()
-    data = (
-        "" if root == (Path.cwd() / "pixelog-data") and "PIXELOG_DATA" not in os.environ else f" --data {shlex.quote(str(root))}"
-    )
-    call.out.line(f"page   {page}     panel {display.get('driver') or 'none'}{size}, {total} {kind}")
-    if names:
-        call.out.line(f"try    {program} activate {'clock' if 'clock' in names else shlex.quote(names[0])}{data}")
-        call.out.line(f"       {program} replay screen --at -10s -o then.png{data}")
+def _announce(call: Call, page: str, listener: socket.socket, data: DataDirectory) -> None:
+    """Say where the page is, how to sign in, and what to try; see `announcing`."""
+    from api.cli.listening import is_open
+
+    occasion = {
+        "data": str(data.root),
+        "page": page,
+        "is_open": is_open(listener),
+        "demo": call.options.demo,
+        "json": call.out.json,
+    }
     call.out.flush()
-
-
-def _ask(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=5) as answer:
-        return json.load(answer)
-
-
-def _ask_until(url: str, good: Callable[[Any], bool]) -> Any:
-    """The answer once it is good, or the last one after ANNOUNCE_WAIT_SECONDS."""
-    deadline = time.monotonic() + ANNOUNCE_WAIT_SECONDS
-    while not good(answer := _ask(url)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return answer
+    subprocess.run([sys.executable, "-m", "api.cli.announcing", json.dumps(occasion)], check=False)
 
 
 def _demo(call: Call) -> int:
@@ -227,17 +204,6 @@ def _demo(call: Call) -> int:
         call.out.document({"added": added})
     call.out.line(f"{added} items added" if untouched else "the library is not empty; nothing was added")
     return 0
-
-
-def _program() -> str:
-    """How this program was called, as short as it works from here."""
-    found = shutil.which("pixelog")
-    if found is not None:
-        return "pixelog"
-    here = Path(sys.executable).parent / "pixelog"
-    if not here.is_file():
-        return f"{sys.executable} -m pixelog"
-    return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else str(here)
 
 
 UP = Command(_up, _up_arguments)
