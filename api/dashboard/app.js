@@ -16,15 +16,17 @@ const VIEWS = ["panel", "loop", "library", "message", "settings"];
 
 /** On a narrow screen one view at a time is shown, named by the address; on a wide one all are, and the address scrolls. */
 function view() {
-  const name = location.hash.slice(1);
-  const shown = VIEWS.includes(name) ? name : "panel";
-  document.body.dataset.view = shown;
-  for (const link of document.querySelectorAll(".tabs a")) {
-    if (link.hash === `#${shown}`) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-  }
-  if (name) at(shown).focus({ preventScroll: matchMedia("(max-width: 899px)").matches });
-  if (matchMedia("(max-width: 899px)").matches) scrollTo(0, 0);
+	const name = location.hash.slice(1);
+	const shown = VIEWS.includes(name) ? name : "panel";
+	document.body.dataset.view = shown;
+	for (const link of document.querySelectorAll(".tabs a")) {
+		if (link.hash === `#${shown}`) link.setAttribute("aria-current", "page");
+		else link.removeAttribute("aria-current");
+	}
+	const narrow = matchMedia("(max-width: 899px)").matches;
+	at(shown).tabIndex = -1;
+	if (name) at(shown).focus({ preventScroll: narrow });
+	if (narrow) scrollTo(0, 0);
 }
 
 for (const place of document.querySelectorAll("[data-icon]")) place.prepend(icon(place.dataset.icon));

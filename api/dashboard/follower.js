@@ -2,24 +2,26 @@
  * Follows one pixelog for all tabs of a browser: the state, the player, the event stream and the film of the screen. No DOM here: it lives in a
  * SharedWorker, because a browser opens six connections to a host for all its tabs together, and in the page where there is no such worker.
  *
- * The log is the truth: the stream says that something changed, one read of `/dashboard` says what is so now. Reads that would overlap are one.
- * Tells, as `tell(kind, value)`: `link` {state, since, why}, `state`, `player`, `event` (one of the log), `frame` (Blob), `dark` (a sentence: no
- * picture), `clock` (service time − own time, ms).
+ * The stream says that something changed, one read of `/dashboard` says what is so now; reads that would overlap are one. Tells, as
+ * `tell(kind, value)`: `link` {state, status, why, since}, `state`, `player`, `event`, `frame` (Blob), `dark` (why there is no picture), `clock` (service
+ * time − own time, ms).
  */
 
 import { BASE, Refused, get } from "./api.js";
 import { eventsOf, picturesOf } from "./stream.js";
 
+/** Waits between tries to connect; the last one repeats. */
 const AGAIN_MS = [150, 400, 1000, 2000, 4000];
 /** Silence that means a dead line: the service says something every 15 s. */
 const SILENCE_MS = 20_000;
-/** Between two reads of the state, so that a burst of events costs few; short enough not to be noticed. */
+const ANSWER_MS = 10_000;
+/** Between two reads of the state: a burst of events costs few, and nobody notices. */
 const GAP_MS = 40;
 /** A film that rests this long is a still, and is shown exactly, not as the film's JPEG. */
 const REST_MS = 250;
-/** The player applies what was commanded a moment after the log has it. */
+const FILM_AGAIN_MS = 3000;
+/** The player applies what was commanded a moment after the log has it: it is asked again after these. */
 const APPLY_MS = [20, 40, 80, 160, 320, 640];
-
 /** An answer takes this long at most, where clocks are compared. */
 const TRIP_MS = 1000;
 
@@ -28,214 +30,202 @@ const SILENT = /^(player\.played|heartbeat\.|log\.|clock\.|token\.|session\.)/;
 /** Events that change what is on the panel, or what comes next. */
 const PLAYING = /^(player|playback|active|loop|display|setting)\.|^media\.(removed|restored|processed|failed)/;
 
-export class Follower {
-  #tell;
-  #cursor = null;
-  #tries = 0;
-  #again = null;
-  #silence = null;
-  #stream = null;
-  #film = null;
-  #watching = false;
-  #reading = null;
-  #wanted = new Set();
-  #expiry = null;
-  #known = {};
-
-  constructor(tell) {
-    this.#tell = (kind, value) => {
-      this.#known[kind] = value;
-      if (kind === "frame") delete this.#known.dark;
-      if (kind === "dark") delete this.#known.frame;
-      tell(kind, value);
-    };
-    this.#link("connecting");
-    this.#connect();
-  }
-
-  /** All that was told last, for a tab that comes later. */
-  known() {
-    const { event: _, ...kinds } = this.#known;
-    return kinds;
-  }
-
-  /** Whether somebody looks at the screen. */
-  watch(watching) {
-    if (watching === this.#watching) return;
-    this.#watching = watching;
-    if (watching && this.#known.link.state === "live") this.#openFilm();
-    if (!watching) this.#closeFilm();
-  }
-
-  /** Try to connect now. */
-  retry() {
-    if (this.#known.link.state === "live") return;
-    clearTimeout(this.#again);
-    this.#tries = 0;
-    this.#connect();
-  }
-
-  // -- the line --------------------------------------------------------------------------------------------------------------------------
-
-  #link(state, why) {
-    const last = this.#known.link;
-    if (last?.state === state && last.why === why) return;
-    this.#tell("link", { state, why, since: Date.now() });
-  }
-
-  async #connect() {
-    this.#stream?.abort();
-    const stream = (this.#stream = new AbortController());
-    try {
-      await this.#readState();
-      await this.#follow(stream);
-      throw new Refused(0);
-    } catch (error) {
-      if (stream !== this.#stream) return;
-      this.#lost(error);
-    }
-  }
-
-  #lost(error) {
-    this.#closeFilm();
-    this.#stream?.abort();
-    clearTimeout(this.#silence);
-    // An orderly restart is over in a moment: the page says "reconnecting" at once, and "not connected" only when a try has failed.
-    const wait = AGAIN_MS[Math.min(this.#tries, AGAIN_MS.length - 1)];
-    this.#link(this.#tries === 0 && this.#known.state ? "again" : "lost", error instanceof Refused ? error.message : String(error));
-    this.#tries += 1;
-    clearTimeout(this.#again);
-    this.#again = setTimeout(() => this.#connect(), error.status === 401 ? AGAIN_MS.at(-1) : wait);
-  }
-
-  async #follow(stream) {
-    const { logId, epoch } = this.#known.state;
-    const query = new URLSearchParams({ after: this.#cursor, log: `${logId}.${epoch}` });
-    const answer = await fetch(`${BASE}/events/stream?${query}`, { signal: stream.signal, cache: "no-store" });
-    if (!answer.ok) throw new Refused(answer.status);
-    const alive = () => {
-      clearTimeout(this.#silence);
-      this.#silence = setTimeout(() => stream === this.#stream && this.#lost(new Refused(0)), SILENCE_MS);
-    };
-    alive();
-    this.#tries = 0;
-    this.#link("live");
-    if (this.#watching) this.#openFilm();
-    for await (const block of eventsOf(answer.body)) {
-      if (stream !== this.#stream) return;
-      alive();
-      if (block.data !== undefined) this.#take(block.event, JSON.parse(block.data));
-    }
-  }
-
-  #take(kind, data) {
-    this.#cursor = kind === "message" ? Number(data.sequence) : data.position;
-    if (kind === "reset") {
-      this.#setState(data.state);
-      this.#want("player");
-    }
-    if (kind !== "message") return;
-    const fresh = this.#cursor > this.#known.state.position;
-    if (fresh) {
-      this.#setClock(Date.parse(data.time), 0);
-    }
-    this.#tell("event", { type: data.type, subject: data.subject, time: data.time, position: this.#cursor, data: data.data });
-    if (!fresh || SILENT.test(data.type)) return;
-    if (data.type !== "player.shown") this.#want("state");
-    if (PLAYING.test(data.type)) this.#want("player");
-    if (!this.#film && /^(player\.started|display\.)/.test(data.type)) this.#openFilm();
-  }
-
-  // -- the state -------------------------------------------------------------------------------------------------------------------------
-
-  #want(what) {
-    this.#wanted.add(what);
-    this.#reading ??= this.#readWanted().finally(() => (this.#reading = null));
-  }
-
-  async #readWanted() {
-    while (this.#wanted.size) {
-      const [state, player] = [this.#wanted.has("state"), this.#wanted.has("player")];
-      this.#wanted.clear();
-      try {
-        await Promise.all([state && this.#readState(), player && this.#readPlayer(this.#cursor)]);
-      } catch {
-        return; // the stream notices too, and connects again
-      }
-      await pause(GAP_MS);
-    }
-  }
-
-  async #readState() {
-    const { body, headers } = await get("/dashboard");
-    this.#setClock(Date.parse(headers.get("Date")), 1000); // a date of whole seconds
-    const first = this.#cursor === null;
-    this.#cursor ??= body.position;
-    this.#setState(body);
-    if (first || !this.#known.player) this.#want("player");
-  }
-
-  #setState(state) {
-    this.#tell("state", state);
-    // A message that expires is no event: read again when the next one does.
-    clearTimeout(this.#expiry);
-    const ends = state.messages.map((message) => Date.parse(message.expiresAt)).filter((end) => end);
-    if (ends.length) {
-      const wait = Math.min(...ends) - Date.now() - this.#known.clock + 30;
-      this.#expiry = setTimeout(() => this.#want("state"), Math.min(Math.max(wait, 200), 2 ** 31 - 1));
-    }
-  }
-
-  async #readPlayer(position) {
-    for (const wait of [...APPLY_MS, null]) {
-      const { body } = await get("/player");
-      this.#tell("player", body);
-      if (wait === null || body.frame === null || body.appliedPosition >= position || this.#wanted.has("player")) return;
-      await pause(wait);
-    }
-  }
-
-  /** The service said in passing that its clock shows `time` to `time + span` ms; one that agrees with the browser's is taken as the same. */
-  #setClock(time, span) {
-    const least = time - Date.now();
-    const offset = Math.min(Math.max(this.#known.clock ?? 0, least), least + span + TRIP_MS);
-    if (offset !== this.#known.clock) this.#tell("clock", offset);
-  }
-
-  // -- the screen ------------------------------------------------------------------------------------------------------------------------
-
-  async #openFilm() {
-    this.#closeFilm();
-    const film = (this.#film = new AbortController());
-    let rest = null;
-    try {
-      const answer = await fetch(`${BASE}/screen.mjpeg`, { signal: film.signal, cache: "no-store" });
-      if (!answer.ok) throw new Refused(answer.status, await answer.json().catch(() => null), Number(answer.headers.get("Retry-After")));
-      for await (const picture of picturesOf(answer.body)) {
-        if (film !== this.#film) return;
-        this.#tell("frame", picture);
-        clearTimeout(rest);
-        rest = setTimeout(() => this.#showStill(film), REST_MS);
-      }
-      throw new Refused(0);
-    } catch (error) {
-      clearTimeout(rest);
-      if (film !== this.#film) return;
-      this.#film = null;
-      if (error.status === 503) this.#tell("dark", error.message);
-      if (this.#watching) setTimeout(() => !this.#film && this.#watching && this.#known.link.state === "live" && this.#openFilm(), 3000);
-    }
-  }
-
-  async #showStill(film) {
-    const answer = await fetch(`${BASE}/screen.png`, { signal: film.signal, cache: "no-store" }).catch(() => null);
-    if (answer?.ok && film === this.#film) this.#tell("frame", await answer.blob());
-  }
-
-  #closeFilm() {
-    this.#film?.abort();
-    this.#film = null;
-  }
-}
-
 const pause = (ms) => new Promise((resume) => setTimeout(resume, ms));
+
+export class Follower {
+	/** What was told last, by kind. */
+	#known = {};
+	#tell;
+	/** The last event heard, and the log that it is of. */
+	#cursor = null;
+	#log = null;
+	#tries = 0;
+	#timers = {};
+	#stream = null;
+	#film = null;
+	#watching = false;
+	#reading = false;
+	#wanted = new Set();
+
+	constructor(tell) {
+		this.#tell = (kind, value) => {
+			this.#known[kind] = value;
+			if (kind === "frame") delete this.#known.dark;
+			if (kind === "dark") delete this.#known.frame;
+			tell(kind, value);
+		};
+		this.#tell("link", { state: "connecting" });
+		this.#connect();
+	}
+
+	/** All that was told last but events, as `[kind, value]`, for a tab that comes later. */
+	known() {
+		return Object.entries(this.#known).filter(([kind]) => kind !== "event");
+	}
+
+	/** Whether somebody looks at the screen. */
+	watch(watching) {
+		if (watching === this.#watching) return;
+		this.#watching = watching;
+		if (watching) this.#openFilm();
+		else this.#closeFilm();
+	}
+
+	/** Try to connect now. */
+	retry() {
+		this.#tries = 0;
+		if (this.#known.link.state === "lost") this.#connect();
+	}
+
+	#later(name, ms, work) {
+		clearTimeout(this.#timers[name]);
+		this.#timers[name] = setTimeout(work, ms);
+	}
+
+	// -- the line --
+
+	async #connect() {
+		clearTimeout(this.#timers.again);
+		this.#stream?.abort();
+		const stream = (this.#stream = new AbortController());
+		try {
+			await this.#readState();
+			await this.#follow(stream);
+		} catch (error) {
+			if (stream === this.#stream) this.#lost(error instanceof Refused ? error : new Refused(0));
+		}
+	}
+
+	#lost({ status, message }) {
+		this.#closeFilm();
+		this.#stream.abort();
+		this.#stream = null;
+		clearTimeout(this.#timers.silence);
+		const { link } = this.#known;
+		// An orderly restart is over in a moment: only a try that failed is a lost line.
+		const state = this.#tries || link.state !== "live" ? "lost" : "again";
+		if (link.state !== state || link.why !== message) this.#tell("link", { state, status, why: message, since: Date.now() });
+		const wait = AGAIN_MS[Math.min(this.#tries, AGAIN_MS.length - 1)];
+		this.#tries += 1;
+		this.#later("again", status === 401 ? AGAIN_MS.at(-1) : wait, () => this.#connect());
+	}
+
+	async #follow(stream) {
+		const alive = () => this.#later("silence", SILENCE_MS, () => this.#lost(new Refused(0)));
+		alive();
+		const query = new URLSearchParams({ after: this.#cursor, log: this.#log });
+		const answer = await fetch(`${BASE}/events/stream?${query}`, { signal: stream.signal, cache: "no-store" });
+		if (!answer.ok) throw new Refused(answer.status);
+		this.#tries = 0;
+		this.#tell("link", { state: "live" });
+		this.#openFilm();
+		for await (const { event, data } of eventsOf(answer.body)) {
+			if (stream !== this.#stream) return;
+			alive();
+			if (data !== undefined) this.#take(event, JSON.parse(data));
+		}
+		throw new Refused(0);
+	}
+
+	#take(kind, data) {
+		this.#cursor = Number(data.sequence ?? data.position);
+		if (kind === "reset") {
+			this.#setState(data.state);
+			this.#want("player");
+		}
+		if (kind !== "message") return;
+		this.#tell("event", data);
+		const { type } = data;
+		if (this.#cursor <= this.#known.state.position) return;
+		this.#setClock(Date.parse(data.time), 0);
+		if (SILENT.test(type)) return;
+		if (type !== "player.shown") this.#want("state");
+		if (PLAYING.test(type)) this.#want("player");
+		if (!this.#film && /^(player\.started|display\.)/.test(type)) this.#openFilm();
+	}
+
+	// -- the state --
+
+	async #want(what) {
+		this.#wanted.add(what);
+		if (this.#reading) return;
+		this.#reading = true;
+		while (this.#wanted.size) {
+			const wanted = this.#wanted;
+			this.#wanted = new Set();
+			const reads = [wanted.has("state") && this.#readState(), wanted.has("player") && this.#readPlayer()];
+			await Promise.all(reads).catch(() => {}); // the stream breaks too, and all is read again
+			await pause(GAP_MS);
+		}
+		this.#reading = false;
+	}
+
+	async #readState() {
+		const { body, headers } = await get("/dashboard", { signal: AbortSignal.timeout(ANSWER_MS) });
+		this.#setClock(Date.parse(headers.get("Date")), 1000); // a date is of whole seconds
+		if (this.#cursor === null || !this.#known.player) this.#want("player");
+		this.#cursor ??= body.position;
+		this.#log ??= `${body.logId}.${body.epoch}`;
+		this.#setState(body);
+	}
+
+	#setState(state) {
+		if (this.#cursor === state.position) this.#log = `${state.logId}.${state.epoch}`;
+		this.#tell("state", state);
+		// A message that expires is no event: read again when the next one does.
+		const ends = state.messages.map(({ expiresAt }) => Date.parse(expiresAt)).filter(Boolean);
+		clearTimeout(this.#timers.expiry);
+		if (!ends.length) return;
+		const wait = Math.min(...ends) - Date.now() - this.#known.clock + 30;
+		this.#later("expiry", Math.min(Math.max(wait, 200), 2 ** 31 - 1), () => this.#want("state"));
+	}
+
+	async #readPlayer() {
+		const position = this.#cursor;
+		for (const wait of [...APPLY_MS, null]) {
+			const { body } = await get("/player");
+			this.#tell("player", body);
+			if (wait === null || body.frame === null || body.appliedPosition >= position || this.#wanted.has("player")) return;
+			await pause(wait);
+		}
+	}
+
+	/** The service's clock showed `time` to `time + span` ms just now. One that may agree with the browser's is taken to do so. */
+	#setClock(time, span) {
+		const least = time - Date.now();
+		const offset = Math.min(Math.max(this.#known.clock ?? 0, least), least + span + TRIP_MS);
+		if (offset !== this.#known.clock) this.#tell("clock", offset);
+	}
+
+	// -- the screen --
+
+	async #openFilm() {
+		this.#closeFilm();
+		if (!this.#watching || this.#known.link.state !== "live") return;
+		const film = (this.#film = new AbortController());
+		const options = { signal: film.signal, cache: "no-store" };
+		try {
+			const answer = await fetch(`${BASE}/screen.mjpeg`, options);
+			if (!answer.ok) throw new Refused(answer.status, await answer.json());
+			for await (const picture of picturesOf(answer.body)) {
+				this.#tell("frame", picture);
+				this.#later("rest", REST_MS, async () => {
+					const still = await fetch(`${BASE}/screen.png`, options).catch(() => null);
+					if (still?.ok) this.#tell("frame", await still.blob());
+				});
+			}
+		} catch (error) {
+			if (film === this.#film && error.status === 503) this.#tell("dark", error.message);
+		}
+		if (film !== this.#film) return;
+		this.#closeFilm();
+		this.#later("film", FILM_AGAIN_MS, () => this.#openFilm());
+	}
+
+	#closeFilm() {
+		clearTimeout(this.#timers.rest);
+		clearTimeout(this.#timers.film);
+		this.#film?.abort();
+		this.#film = null;
+	}
+}

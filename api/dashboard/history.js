@@ -2,147 +2,116 @@
 
 import { BASE, get } from "./api.js";
 import { at, make, setText } from "./dom.js";
-import { draw, live, nameOf } from "./panel.js";
+import { dark, draw, nameOf, present, say } from "./panel.js";
 import { emit, on, serviceNow, store } from "./store.js";
-import { ago, clock } from "./words.js";
+import { clock, seconds } from "./words.js";
 
 /** Reaches of the slider: seconds back, seconds a key moves it, name. */
 const SPANS = [
-  [600, 1, "10 minutes"],
-  [3600, 5, "1 hour"],
-  [86_400, 60, "1 day"],
-  [604_800, 600, "1 week"],
+	[600, 1, "10 min"],
+	[3600, 5, "1 hour"],
+	[86_400, 60, "1 day"],
+	[604_800, 600, "1 week"],
 ];
 const JUMP_SECONDS = 10;
+const AREAS = ["loop", "settings", "display"].map((area) => `&area=${area}`).join("");
 
 const INEXACT = {
-  no_player: "no player was running then",
-  facts_lost: "the power may have been off then",
-  pack_remade: "prepared again since",
-  blob_gone: "the file is gone",
+	no_player: "no player was running",
+	facts_lost: "the power may have been off",
+	pack_remade: "not exact, prepared again since",
+	blob_gone: "the file is gone",
 };
 
 const slider = at("past-slider");
 /** The service's time (ms) at the slider's right end, while the page looks back. */
 let anchor = null;
-let asking = null;
+/** The moment (ms) that is to be shown, or null; and whether one is being read. */
 let wanted = null;
-
-const seconds = () => Number(slider.value);
+let reading = false;
 
 function look(offset) {
-  const least = Number(slider.min);
-  slider.value = Math.min(0, Math.max(least, offset));
-  if (seconds() === 0) return present();
-  anchor ??= serviceNow();
-  const moment = anchor + seconds() * 1000;
-  if (!store.past) store.past = { at: moment, loop: null, rotation: store.state.settings.rotation, slug: null };
-  store.past.at = moment;
-  document.body.classList.add("looking-back");
-  say("…");
-  wanted = moment;
-  asking ??= readAll().finally(() => (asking = null));
+	slider.value = offset; // within its bounds
+	if (Number(slider.value) === 0) return end();
+	anchor ??= serviceNow();
+	wanted = anchor + Number(slider.value) * 1000;
+	store.past ??= { loop: null, slug: null };
+	store.past.at = wanted;
+	document.body.classList.add("looking-back");
+	tell("");
+	if (!reading) read();
 }
 
-function present() {
-  anchor = wanted = null;
-  slider.value = 0;
-  document.body.classList.remove("looking-back");
-  say();
-  if (!store.past) return;
-  store.past = null;
-  emit("past");
-  emit("again");
-  live();
+function end() {
+	anchor = wanted = store.past = null;
+	slider.value = 0;
+	document.body.classList.remove("looking-back");
+	tell("");
+	emit("past");
+	emit("frame", store.frame);
+	present();
 }
 
 /** One moment after the other, the newest wish only: a screen of the past takes the service a moment to draw. */
-async function readAll() {
-  while (wanted !== null) {
-    const moment = wanted;
-    try {
-      await read(moment);
-    } catch (error) {
-      if (store.past) say(error.message);
-    }
-    if (wanted === moment) return;
-  }
+async function read() {
+	reading = true;
+	for (let moment = null; wanted !== null && moment !== wanted; ) {
+		moment = wanted;
+		await show(moment).catch(({ message }) => store.past && tell(message));
+	}
+	reading = false;
 }
 
-async function read(moment) {
-  const time = new Date(moment).toISOString();
-  const query = `at=${encodeURIComponent(time)}`;
-  const areas = ["loop", "active", "settings", "display", "playback"].map((area) => `area=${area}`).join("&");
-  const [{ body }, picture] = await Promise.all([get(`/history/state?${query}&${areas}`), fetch(`${BASE}/history/screen.png?${query}`)]);
-  if (wanted !== moment) return;
-  const { loop, settings, display } = body.areas;
-  const rotation = settings.rotation ?? settings.settings?.rotation ?? 0;
-  store.past = { at: moment, loop: loop.loop, rotation, slug: display.player.slug ?? null };
-  if (picture.ok) {
-    at("dark").hidden = true;
-    at("screen").classList.remove("off");
-    await draw(await picture.blob(), () => wanted === moment);
-  }
-  if (wanted !== moment) return;
-  show(picture);
-  emit("past");
+async function show(moment) {
+	const query = `at=${new Date(moment).toISOString()}`;
+	const [{ body }, picture] = await Promise.all([get(`/history/state?${query}${AREAS}`), fetch(`${BASE}/history/screen.png?${query}`)]);
+	if (wanted !== moment) return;
+	const { loop, settings, display } = body.areas;
+	const { slug } = display.player;
+	store.past = { at: moment, loop: loop.loop, rotation: settings.rotation, slug };
+	if (picture.ok) await draw(await picture.blob(), () => wanted === moment);
+	else dark("No picture: nothing had been recorded yet");
+	if (wanted !== moment) return;
+	const name = slug ? nameOf(slug) : "Nothing";
+	say("past", "Was on", name, "", `The panel as it was, showing ${name}`);
+	tell(INEXACT[picture.headers.get("Pixelog-Screen-Why")] ?? "");
+	emit("past");
+	present();
 }
 
-function show(picture) {
-  const { slug } = store.past;
-  at("now").dataset.mood = "past";
-  setText(at("now-tag"), "Was on");
-  setText(at("now-name"), slug ? nameOf(slug) : "Nothing");
-  setText(at("now-next"), "");
-  setText(at("now-left"), "");
-  at("screen").setAttribute("aria-label", `The panel as it was, showing ${slug ? nameOf(slug) : "nothing"}`);
-  const why = INEXACT[picture.headers.get("Pixelog-Screen-Why")];
-  say(picture.ok ? (why ? `Not exact: ${why}` : "") : "No picture then: nothing had been recorded yet");
-}
-
-function say(note = "") {
-  const now = anchor === null;
-  const text = now ? "Now" : `${clock(store.past.at, serviceNow())} · ${ago(-seconds())}`;
-  setText(at("past-text"), note && note !== "…" ? `${text} · ${note}` : text);
-  slider.setAttribute("aria-valuetext", text);
-  at("past-now").disabled = at("past-forward").disabled = now;
+function tell(note) {
+	const { past } = store;
+	const text = past ? `${clock(past.at, serviceNow())} · ${seconds(-slider.value)} ago` : "Now";
+	setText(at("past-text"), note ? `${text} · ${note}` : text);
+	slider.ariaValueText = text;
+	at("past-now").disabled = at("past-forward").disabled = !past;
+	at("transport").disabled = past !== null;
 }
 
 function reach() {
-  const [span, step] = SPANS[at("past-span").selectedIndex];
-  slider.min = -span;
-  slider.step = step;
-}
-
-/** Whether this service can look back. */
-async function offered() {
-  try {
-    await get("/history/state?at=head&area=active");
-    return true;
-  } catch (error) {
-    return error.status !== 404;
-  }
+	const [span, step] = SPANS[at("past-span").selectedIndex];
+	Object.assign(slider, { min: -span, step });
+	if (store.past) look(slider.value);
 }
 
 /** Begin. */
 export function history() {
-  at("past-span").append(...SPANS.map(([, , name]) => make("option", {}, name)));
-  at("past-span").onchange = () => {
-    reach();
-    if (store.past) look(seconds());
-  };
-  reach();
-  slider.oninput = () => look(seconds());
-  at("past-back").onclick = () => look(seconds() - JUMP_SECONDS);
-  at("past-forward").onclick = () => look(seconds() + JUMP_SECONDS);
-  at("past-now").onclick = () => {
-    present();
-    slider.focus();
-  };
-  let asked = false;
-  on("link", async ({ state }) => {
-    if (state !== "live" || asked) return;
-    asked = true;
-    at("past").hidden = !(await offered());
-  });
+	at("past-span").append(...SPANS.map(([, , name]) => make("option", {}, name)));
+	at("past-span").onchange = reach;
+	reach();
+	slider.oninput = () => look(slider.value);
+	at("past-back").onclick = () => look(slider.value - JUMP_SECONDS);
+	at("past-forward").onclick = () => look(Number(slider.value) + JUMP_SECONDS);
+	at("past-now").onclick = () => {
+		end();
+		slider.focus();
+	};
+	let asked = false;
+	on("link", async ({ state }) => {
+		if (state !== "live" || asked) return;
+		asked = true;
+		// Hidden where the service cannot look back.
+		const status = await get("/history/state?at=head&area=active").then(() => 200, (error) => error.status);
+		at("past").hidden = status === 404;
+	});
 }

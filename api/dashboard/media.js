@@ -1,68 +1,65 @@
 /** What can be done with an item, from wherever it is shown; and how it is shown small. */
 
-import { get, mediaPath, newKey, patch, post, put, remove } from "./api.js";
+import { get, mediaPath, newKey, post, put, remove } from "./api.js";
 import { icon, make } from "./dom.js";
 import { store } from "./store.js";
 import { attempt, toast } from "./toasts.js";
 
 /** Entry of the loop for this slug, with its place; or null. */
 export function entryOf(slug) {
-  const place = store.state?.loop.items.findIndex((entry) => entry.slug === slug) ?? -1;
-  return place < 0 ? null : { ...store.state.loop.items[place], at: place };
+	const items = store.state?.loop.items ?? [];
+	const place = items.findIndex((entry) => entry.slug === slug);
+	return place < 0 ? null : { ...items[place], at: place };
 }
+
+/** The job that prepares it; or undefined. */
+export const jobOf = (slug) =>
+	store.state?.jobs.find(({ kind, input, status }) => kind === "prepare" && input?.slug === slug && /queued|running/.test(status));
 
 /** Show it now. */
 export const activate = (slug) => attempt(() => put("/active", { slug }));
 
-/** Put it into the loop, at a place or at the end. */
+/** Put it into the loop, or to another place in it: `{slug, at?, …}`. */
 export const addToLoop = (entry) => post("/loop/items", entry, { headers: { "Idempotency-Key": newKey() } });
 
 /** Take it out of the loop, with a way back. */
 export async function takeOut(slug, name) {
-  const entry = entryOf(slug);
-  if (!entry) return;
-  const done = await attempt(() => remove(`/loop/items/${encodeURIComponent(slug)}`));
-  if (done) toast(`${name} is out of the loop.`, { undo: () => addToLoop(entry) });
+	const entry = entryOf(slug);
+	const done = await attempt(() => remove(`/loop/items/${encodeURIComponent(slug)}`));
+	if (done && entry) toast(`${name} is out of the loop.`, { undo: () => addToLoop(entry) });
 }
 
-/** Remove it from the library, with a way back to all that it was. */
+/** Put it into the loop, or take it out when it is there. */
+export const toggleInLoop = (slug, name) => (entryOf(slug) ? takeOut(slug, name) : attempt(() => addToLoop({ slug })));
+
+/** Remove it from the library, with a way back to all that it was. Answers whether it was done. */
 export async function removeItem(slug, name) {
-  const entry = entryOf(slug);
-  const active = store.state.active === slug;
-  const done = await attempt(() => remove(mediaPath(slug)));
-  if (!done) return false;
-  const undo = async () => {
-    await post(mediaPath(slug, "/restore"));
-    if (entry) await addToLoop(entry);
-    if (active) await put("/active", { slug });
-  };
-  toast(`${name} is removed.`, { undo });
-  return true;
+	const entry = entryOf(slug);
+	const active = store.state.active === slug;
+	const done = await attempt(() => remove(mediaPath(slug)));
+	const undo = async () => {
+		await post(mediaPath(slug, "/restore"));
+		if (entry) await addToLoop(entry);
+		if (active) await put("/active", { slug });
+	};
+	if (done) toast(`${name} is removed.`, { undo });
+	return done;
 }
-
-/** Change how long a still stays; null: as the settings say. */
-export const setDuration = (slug, duration) => attempt(() => patch(mediaPath(slug), { duration }));
 
 /** Change something of the loop as a whole, on the loop as it is now. */
 export async function changeLoop(change) {
-  const { body, headers } = await get("/loop");
-  await put("/loop", { items: body.items, ...change }, { headers: { "If-Match": headers.get("ETag") } });
+	const { body, headers } = await get("/loop");
+	await put("/loop", { items: body.items, ...change }, { headers: { "If-Match": headers.get("ETag") } });
 }
 
 /** The small picture of an item, or what stands for it. */
-export function thumbnail() {
-  return make("span", { className: "thumb" }, make("img", { alt: "", loading: "lazy", decoding: "async", hidden: true, draggable: false }), icon("library"));
-}
+export const thumbnail = () => make("span", { className: "thumb" }, make("img", { alt: "", loading: "lazy", hidden: true, draggable: false }), icon("library"));
 
 /** Make a thumbnail show this item. */
 export function setThumbnail(element, item) {
-  const picture = element.querySelector("img");
-  const url = item?.thumbnailUrl ?? "";
-  const wanted = url && `${url}?v=${item.version}`;
-  element.dataset.kind = item?.status === "failed" ? "failed" : (item?.kind ?? "image");
-  if ((picture.getAttribute("src") ?? "") === wanted) return;
-  picture.hidden = !wanted;
-  element.classList.toggle("bare", !wanted);
-  if (wanted) picture.src = wanted;
-  else picture.removeAttribute("src");
+	const picture = element.firstChild;
+	const wanted = item?.thumbnailUrl ? `${item.thumbnailUrl}?v=${item.version}` : "";
+	if (picture.getAttribute("src") === wanted) return;
+	picture.setAttribute("src", wanted);
+	picture.hidden = !wanted;
 }

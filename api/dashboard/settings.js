@@ -1,74 +1,65 @@
 /** Settings of the display: changed as they are touched, never by a button that has to be found. */
 
 import { patch } from "./api.js";
-import { at, make, setText } from "./dom.js";
+import { at, setText } from "./dom.js";
 import { on, store } from "./store.js";
 import { attempt } from "./toasts.js";
 
-const FIELDS = { brightness: "brightness", defaultDuration: "defaultDuration", timeZone: "timeZone", "display-name": "name" };
+/** Fields by setting, and how a field's text becomes its value. */
+const FIELDS = { brightness: Number, defaultDuration: Number, name: String };
+const CHOICES = { rotation: Number, fit: String };
 
-/** Changes on their way: a slider sends its newest value once the one before has been answered. */
+/** The newest change on its way: a slider's next value is sent once the one before has been answered. */
 let wanted = null;
-let sending = null;
+let sending = false;
 let awaited = 0;
 
-function change(values) {
-  wanted = { ...wanted, ...values };
-  sending ??= sendAll().finally(() => {
-    sending = null;
-    show();
-  });
-}
-
-async function sendAll() {
-  while (wanted) {
-    const values = wanted;
-    wanted = null;
-    const done = await attempt(async () => {
-      const { headers } = await patch("/settings", values);
-      awaited = Number(headers.get("Pixelog-Position"));
-    });
-    if (!done) awaited = 0;
-  }
+async function change(values) {
+	wanted = { ...wanted, ...values };
+	if (sending) return;
+	sending = true;
+	while (wanted) {
+		const body = wanted;
+		wanted = null;
+		awaited = 0;
+		await attempt(async () => {
+			awaited = Number((await patch("/settings", body)).headers.get("Pixelog-Position"));
+		});
+	}
+	sending = false;
+	show();
 }
 
 function show() {
-  const { state } = store;
-  if (!state || sending || state.position < awaited) return;
-  const { settings } = state;
-  for (const [id, name] of Object.entries(FIELDS)) {
-    const input = at(id);
-    if (document.activeElement !== input || input.type === "range") input.value = settings[name];
-  }
-  showBrightness();
-  for (const name of ["rotation", "fit"]) {
-    const choice = document.querySelector(`input[name="${name}"][value="${settings[name]}"]`);
-    if (choice) choice.checked = true;
-  }
-  const { display } = store.player ?? state.player;
-  setText(at("about"), display.width ? `${display.driver}, ${display.width} × ${display.height} pixels` : "No panel has been attached yet.");
+	const { state, player } = store;
+	if (!state || sending || state.position < awaited) return;
+	for (const name of Object.keys(FIELDS)) {
+		const input = at(`set-${name}`);
+		if (document.activeElement !== input || input.type === "range") input.value = state.settings[name];
+	}
+	showBrightness();
+	for (const name of Object.keys(CHOICES)) document.querySelector(`[name=${name}][value="${state.settings[name]}"]`).checked = true;
+	const { driver, width, height } = (player ?? state.player).display;
+	setText(at("about"), width ? `${driver}, ${width} × ${height} pixels` : "No panel has been attached yet.");
 }
 
 function showBrightness() {
-  const { value } = at("brightness");
-  setText(at("brightness-text"), `${value} %`);
-  at("brightness").setAttribute("aria-valuetext", `${value} percent`);
+	setText(at("brightness-text"), `${at("set-brightness").value} %`);
 }
 
 /** Begin. */
 export function settings() {
-  at("settings-form").onsubmit = (event) => event.preventDefault();
-  at("brightness").oninput = ({ target }) => {
-    showBrightness();
-    change({ brightness: Number(target.value) });
-  };
-  for (const input of document.querySelectorAll('input[name="rotation"]')) input.onchange = () => change({ rotation: Number(input.value) });
-  for (const input of document.querySelectorAll('input[name="fit"]')) input.onchange = () => change({ fit: input.value });
-  at("defaultDuration").onchange = ({ target }) => (target.value ? change({ defaultDuration: Number(target.value) }) : show());
-  for (const id of ["timeZone", "display-name"]) {
-    at(id).onchange = ({ target }) => (target.value.trim() ? change({ [FIELDS[id]]: target.value.trim() }) : show());
-  }
-  at("zones").append(...(Intl.supportedValuesOf?.("timeZone") ?? []).map((value) => make("option", { value })));
-  on("state", show);
-  on("player", show);
+	at("settings-form").onsubmit = (event) => event.preventDefault();
+	for (const [name, typed] of Object.entries(FIELDS)) {
+		const input = at(`set-${name}`);
+		input.onchange = () => (input.value.trim() ? change({ [name]: typed(input.value.trim()) }) : show());
+	}
+	at("set-brightness").oninput = ({ target }) => {
+		showBrightness();
+		change({ brightness: Number(target.value) });
+	};
+	for (const [name, typed] of Object.entries(CHOICES)) {
+		for (const input of document.querySelectorAll(`[name=${name}]`)) input.onchange = () => change({ [name]: typed(input.value) });
+	}
+	on("state player", show);
 }

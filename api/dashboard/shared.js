@@ -6,26 +6,26 @@ import { Follower } from "./follower.js";
 const tabs = new Map();
 
 const follower = new Follower((kind, value) => {
-  for (const [port, looked] of tabs) if (looked || kind !== "frame") port.postMessage({ kind, value });
+	for (const [port, looked] of tabs) if (looked || kind !== "frame") port.postMessage({ kind, value });
 });
 
 const ASKED = {
-  watch(port, looked) {
-    tabs.set(port, looked);
-    if (looked) greet(port);
-  },
-  bye: (port) => tabs.delete(port),
-  retry: () => follower.retry(),
+	watch(port, looked) {
+		tabs.set(port, looked);
+		if (looked) greet(port);
+	},
+	bye: (port) => tabs.delete(port),
+	retry: () => follower.retry(),
 };
 
 function greet(port) {
-  for (const [kind, value] of Object.entries(follower.known())) port.postMessage({ kind, value });
+	for (const [kind, value] of follower.known()) port.postMessage({ kind, value });
 }
 
 self.onconnect = ({ ports: [port] }) => {
-  tabs.set(port, false);
-  port.onmessage = ({ data: { ask, value } }) => {
-    ASKED[ask](port, value);
-    follower.watch([...tabs.values()].some(Boolean));
-  };
+	tabs.set(port, false);
+	port.onmessage = ({ data: { ask, value } }) => {
+		ASKED[ask](port, value);
+		follower.watch([...tabs.values()].some(Boolean));
+	};
 };

@@ -3,98 +3,82 @@
 const EDGE_PX = 70;
 const SCROLL_PX = 12;
 
-/**
- * Make the rows of `list` movable by their `.grip`. `move(row, to)` is called with the row's new place, from 0, once it is let go of or a key
- * moved it; until the list is renewed the row stays where it was put.
- */
+/** Make the rows of `list` movable by their `.grip`: `move(row, to)` is called with the new place, from 0, of a row that was put there. */
 export function sortable(list, move) {
-  list.addEventListener("keydown", (event) => onKey(list, event, move));
-  list.addEventListener("pointerdown", (event) => {
-    const grip = event.target.closest(".grip");
-    if (grip && event.button === 0 && grip.getAttribute("aria-disabled") !== "true") drag(list, grip, event, move);
-  });
+	const put = (row, place) => list.insertBefore(row, [...list.children].filter((other) => other !== row)[place] ?? null);
+
+	list.addEventListener("keydown", (event) => {
+		const grip = event.target.closest(".grip");
+		const rows = [...list.children];
+		const row = grip?.closest("li");
+		const from = rows.indexOf(row);
+		const to = { ArrowUp: from - 1, ArrowDown: from + 1, Home: 0, End: rows.length - 1 }[event.key];
+		if (!grip || to === undefined) return;
+		event.preventDefault();
+		const place = Math.min(Math.max(to, 0), rows.length - 1);
+		put(row, place);
+		grip.focus(); // a row that is put elsewhere loses it
+		row.scrollIntoView({ block: "nearest" });
+		move(row, place);
+	});
+
+	list.addEventListener("pointerdown", (event) => {
+		const grip = event.target.closest(".grip");
+		if (!grip || event.button || grip.disabled) return;
+		event.preventDefault();
+		grip.focus();
+		drag(list, grip, event, (row, place) => {
+			put(row, place);
+			move(row, place);
+		});
+	});
 }
 
-function onKey(list, event, move) {
-  const grip = event.target.closest(".grip");
-  if (!grip || grip.getAttribute("aria-disabled") === "true") return;
-  const rows = [...list.children];
-  const from = rows.indexOf(grip.closest("li"));
-  const to = { ArrowUp: from - 1, ArrowDown: from + 1, Home: 0, End: rows.length - 1 }[event.key];
-  if (to === undefined) return;
-  event.preventDefault();
-  const place = Math.min(Math.max(to, 0), rows.length - 1);
-  if (place === from) return move(rows[from], from);
-  put(list, rows[from], place);
-  grip.focus(); // moving an element takes its focus away
-  rows[from].scrollIntoView({ block: "nearest" });
-  move(rows[from], place);
-}
+function drag(list, grip, start, done) {
+	const row = grip.closest("li");
+	const rows = [...list.children];
+	const from = rows.indexOf(row);
+	const tops = rows.map((other) => other.getBoundingClientRect().top);
+	const step = row.offsetHeight + parseFloat(getComputedStyle(list).rowGap);
+	const began = scrollY;
+	const over = new AbortController();
+	let to = from;
+	let y = start.clientY;
 
-function put(list, row, place) {
-  const others = [...list.children].filter((other) => other !== row);
-  list.insertBefore(row, others[place] ?? null);
-}
+	const update = () => {
+		const shift = y - start.clientY + scrollY - began;
+		const away = (place) => Math.abs(tops[place] - tops[from] - shift);
+		to = rows.reduce((best, _, place) => (away(place) < away(best) ? place : best), from);
+		rows.forEach((other, place) => {
+			const by = place > from && place <= to ? -step : place < from && place >= to ? step : 0;
+			other.style.transform = `translateY(${place === from ? shift : by}px)`;
+		});
+	};
+	const roll = () => {
+		if (over.signal.aborted) return;
+		const by = y < EDGE_PX ? -SCROLL_PX : y > innerHeight - EDGE_PX ? SCROLL_PX : 0;
+		if (by) scrollBy(0, by);
+		if (by) update();
+		requestAnimationFrame(roll);
+	};
+	const finish = (keep) => {
+		over.abort();
+		for (const other of rows) other.style.transform = "";
+		row.classList.remove("lifted");
+		list.classList.remove("sorting");
+		if (keep && to !== from && row.isConnected) done(row, to);
+	};
+	const listen = (target, kind, work) => target.addEventListener(kind, work, { signal: over.signal, capture: true });
 
-function drag(list, grip, start, move) {
-  start.preventDefault();
-  const row = grip.closest("li");
-  const rows = [...list.children];
-  const from = rows.indexOf(row);
-  const tops = rows.map((other) => other.getBoundingClientRect().top + scrollY);
-  const step = row.offsetHeight + (parseFloat(getComputedStyle(list).rowGap) || 0);
-  let to = from;
-  let y = start.clientY;
-  let frame = null;
-
-  const update = () => {
-    const shift = y + scrollY - start.clientY - began;
-    row.style.transform = `translateY(${shift}px)`;
-    const top = tops[from] + shift;
-    to = rows.reduce((best, _, place) => (Math.abs(tops[place] - top) < Math.abs(tops[best] - top) ? place : best), from);
-    rows.forEach((other, place) => {
-      if (place === from) return;
-      const away = place > from && place <= to ? -step : place < from && place >= to ? step : 0;
-      other.style.transform = away ? `translateY(${away}px)` : "";
-    });
-  };
-  const began = scrollY;
-  const roll = () => {
-    const by = y < EDGE_PX ? -SCROLL_PX : y > innerHeight - EDGE_PX ? SCROLL_PX : 0;
-    if (by) {
-      scrollBy(0, by);
-      update();
-    }
-    frame = requestAnimationFrame(roll);
-  };
-  const onMove = (event) => {
-    y = event.clientY;
-    update();
-  };
-  const finish = (keep) => {
-    cancelAnimationFrame(frame);
-    grip.removeEventListener("pointermove", onMove);
-    grip.removeEventListener("pointerup", onUp);
-    grip.removeEventListener("pointercancel", onCancel);
-    document.removeEventListener("keydown", onEscape, true);
-    for (const other of rows) other.style.transform = "";
-    row.classList.remove("lifted");
-    list.classList.remove("sorting");
-    if (!keep || to === from || !row.isConnected) return;
-    put(list, row, to);
-    move(row, to);
-  };
-  const onUp = () => finish(true);
-  const onCancel = () => finish(false);
-  const onEscape = (event) => event.key === "Escape" && finish(false);
-
-  grip.setPointerCapture(start.pointerId);
-  grip.addEventListener("pointermove", onMove);
-  grip.addEventListener("pointerup", onUp);
-  grip.addEventListener("pointercancel", onCancel);
-  document.addEventListener("keydown", onEscape, true);
-  row.classList.add("lifted");
-  list.classList.add("sorting");
-  grip.focus();
-  roll();
+	grip.setPointerCapture(start.pointerId);
+	listen(grip, "pointermove", (event) => {
+		y = event.clientY;
+		update();
+	});
+	listen(grip, "pointerup", () => finish(true));
+	listen(grip, "pointercancel", () => finish(false));
+	listen(document, "keydown", ({ key }) => key === "Escape" && finish(false));
+	row.classList.add("lifted");
+	list.classList.add("sorting");
+	roll();
 }

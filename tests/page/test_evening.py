@@ -18,7 +18,7 @@ LOOK_BACK_SECONDS = 10
 
 @pytest.mark.parametrize("size", ["phone", "desk"])
 def test_evening(up: Callable, visit: Callable, size: str) -> None:
-    """Three files are dropped, one of them broken; they are ordered by keyboard, shown, written over, paused, removed, brought back, and looked back at."""
+    """Three files are dropped, one of them broken; ordered by keyboard, shown, written over, paused, removed, brought back, looked back at."""
     pixelog = up()
     page = visit(pixelog, size)
     assert "library is empty" in page.text_content("#library-empty")
@@ -50,7 +50,7 @@ def test_evening(up: Callable, visit: Callable, size: str) -> None:
     until(lambda: [item["slug"] + ".png" for item in pixelog.get("/loop")["items"]] == last, "the order in the log")
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == f"Move {before[0]}, position 3 of 3"
 
-    page.click("#loop-list [aria-label='Show green.png now']")
+    page.click("#loop-list .main:has-text('green.png')")
     go(page, "panel")
     wait_text(page, "#now-name", "green.png")
     wait_colour(page, GREEN)

@@ -1,0 +1,186 @@
+"""What the page does when others change things, when the line breaks, and when nothing happens at all."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from harness import until
+from tools import drop, noise, order, plain, wait_colour, wait_count, wait_order, wait_text, when
+
+pytestmark = pytest.mark.page
+
+RED, BLUE = (248, 0, 0), (0, 0, 248)
+
+QUIET_SECONDS = 4
+"""How long an idle page is watched."""
+
+
+def _loaded(pixelog: object, *names: str) -> None:
+    for number, name in enumerate(names):
+        pixelog.upload(f"{name}.png", plain((40 * number, 80, 120)), addToLoop="true")
+    for name in names:
+        pixelog.prepared(name)
+
+
+def test_interrupted_upload(up: Callable, visit: Callable, context: Callable) -> None:
+    """A service that is killed in mid-upload and comes back is sent the file again from its start, once."""
+    pixelog = up()
+    inside = context()
+    page = visit(pixelog, inside=inside)
+    slow = inside.new_cdp_session(page)
+    slow.send("Network.enable")
+    limits = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 300_000}
+    slow.send("Network.emulateNetworkConditions", limits)
+    drop(page, ("big picture.png", "image/png", noise((800, 600), 1)))
+    when(page, "() => Number(document.querySelector('.upload [role=progressbar]')?.getAttribute('aria-valuenow')) >= 20")
+
+    port = int(pixelog.page.rpartition(":")[2])
+    pixelog.kill_all()
+    wait_text(page, ".upload", "sent again from its start")
+    page.wait_for_selector("#link[data-link=lost]")
+    assert "cannot be reached" in page.text_content("#banners")
+    slow.send("Network.emulateNetworkConditions", limits | {"uploadThroughput": -1})
+    again = up(port=port)
+    page.wait_for_selector("#link[data-link=live]")
+    wait_text(page, "#library-list", "big picture.png")
+    assert again.prepared("big-picture")["status"] == "ready"
+    assert again.get("/media")["total"] == 1
+    wait_text(page, ".upload", "Ready")
+    assert [item["slug"] for item in again.get("/loop")["items"]] == ["big-picture"]
+
+
+def test_five_tabs(up: Callable, visit: Callable, context: Callable) -> None:
+    """Five tabs of one browser all follow: the order changed in one, playback in another, and a new item by somebody else."""
+    pixelog = up()
+    _loaded(pixelog, "one", "two", "three")
+    inside = context()
+    tabs = [visit(pixelog, inside=inside) for _ in range(5)]
+    first, second = tabs[0], tabs[1]
+    for tab in tabs:
+        wait_order(tab, ["one.png", "two.png", "three.png"])
+    first.locator("#loop-list .grip").nth(2).focus()
+    first.keyboard.press("Home")
+    for tab in tabs:
+        wait_order(tab, ["three.png", "one.png", "two.png"])
+    second.click("#toggle")
+    pixelog.upload("four.png", plain(BLUE))
+    pixelog.send("PUT", "/active", {"slug": "four"})
+    for tab in tabs:
+        wait_text(tab, "#now-tag", "Paused")
+        wait_text(tab, "#library-list", "four.png")
+        wait_colour(tab, BLUE)
+        wait_text(tab, "#now-name", "four.png")
+
+
+def test_drag(up: Callable, visit: Callable) -> None:
+    """An item is dragged to another place with the mouse; Escape in mid-drag leaves everything as it was; undo brings it back."""
+    pixelog = up()
+    _loaded(pixelog, "one", "two", "three")
+    page = visit(pixelog)
+    wait_order(page, ["one.png", "two.png", "three.png"])
+
+    def carry(place: int, to: int) -> None:
+        grip = page.locator("#loop-list .grip").nth(place).bounding_box()
+        target = page.locator("#loop-list li").nth(to).bounding_box()
+        page.mouse.move(grip["x"] + 20, grip["y"] + 30)
+        page.mouse.down()
+        page.mouse.move(grip["x"] + 20, target["y"] + 34, steps=6)
+
+    carry(0, 2)
+    page.keyboard.press("Escape")
+    page.mouse.up()
+    assert order(page) == ["one.png", "two.png", "three.png"]
+    carry(0, 2)
+    page.mouse.up()
+    wait_order(page, ["two.png", "three.png", "one.png"])
+    until(lambda: [item["slug"] for item in pixelog.get("/loop")["items"]] == ["two", "three", "one"], "the order in the log")
+    page.click(".toast:has-text('one.png moved to position 3') .undo")
+    wait_order(page, ["one.png", "two.png", "three.png"])
+
+
+def test_drag_by_touch(up: Callable, visit: Callable, context: Callable) -> None:
+    """An item is dragged to another place with a finger."""
+    pixelog = up()
+    _loaded(pixelog, "one", "two", "three")
+    inside = context("phone")
+    page = visit(pixelog, inside=inside)
+    page.click(".tabs a[href='#loop']")
+    wait_order(page, ["one.png", "two.png", "three.png"])
+    grip = page.locator("#loop-list .grip").nth(2).bounding_box()
+    top = page.locator("#loop-list li").nth(0).bounding_box()
+    finger = inside.new_cdp_session(page)
+    x, y = grip["x"] + 20, grip["y"] + 30
+
+    def touch(kind: str, y: float) -> None:
+        points = [] if kind == "touchEnd" else [{"x": x, "y": y}]
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", y)
+    for step in range(1, 6):
+        touch("touchMove", y + (top["y"] + 20 - y) * step / 5)
+    touch("touchEnd", 0)
+    wait_order(page, ["three.png", "one.png", "two.png"])
+    until(lambda: [item["slug"] for item in pixelog.get("/loop")["items"]] == ["three", "one", "two"], "the order in the log")
+
+
+def test_idle(up: Callable, visit: Callable, context: Callable) -> None:
+    """With a still on the panel the page asks the service nothing; what it hears, it hears on the lines that are open."""
+    pixelog = up()
+    pixelog.upload("still.png", plain(RED), makeActive="true")
+    pixelog.prepared("still")
+    pixelog.send("POST", "/player/hold")
+    inside = context()
+    # Requests of a SharedWorker cannot be watched from here; without one the page follows by itself, with the same code.
+    inside.add_init_script("delete window.SharedWorker")
+    page = visit(pixelog, inside=inside)
+    wait_colour(page, RED)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    began = time.monotonic()
+    while time.monotonic() - began < QUIET_SECONDS:
+        page.wait_for_timeout(100)
+    # The first second may still fetch the exact picture after the film's.
+    asked_late = list(asked)
+    page.wait_for_timeout(1000)
+    assert asked[len(asked_late) :] == []
+    assert len(asked_late) <= 1
+
+
+def test_another_log(up: Callable, visit: Callable) -> None:
+    """When a service with another log answers at the same address, the page shows that one."""
+    pixelog = up()
+    _loaded(pixelog, "old")
+    page = visit(pixelog)
+    wait_count(page, "#loop-list li", 1)
+    port = int(pixelog.page.rpartition(":")[2])
+    pixelog.kill_all()
+    page.wait_for_selector("#link[data-link=lost]")
+    pixelog.data.rename(pixelog.data.with_name("before"))
+    other = up(port=port)
+    page.wait_for_selector("#link[data-link=live]")
+    wait_count(page, "#loop-list li", 0)
+    other.upload("new.png", plain(BLUE), addToLoop="true")
+    wait_order(page, ["new.png"])
+
+
+def test_moves_while_others_move(up: Callable, visit: Callable) -> None:
+    """Moves of two hands at once are all kept, and everyone sees the same order in the end."""
+    pixelog = up()
+    names = ["a", "b", "c", "d", "e"]
+    _loaded(pixelog, *names)
+    page = visit(pixelog)
+    wait_order(page, [f"{name}.png" for name in names])
+    other = threading.Thread(target=lambda: [pixelog.send("POST", "/loop/items", {"slug": "e", "at": at}) for at in (3, 2, 1, 0)])
+    other.start()
+    page.locator("#loop-list .grip").nth(0).focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowDown")
+    other.join()
+    until(
+        lambda: order(page) == [f"{item['slug']}.png" for item in pixelog.get("/loop")["items"]] and page.evaluate("true"),
+        "one order for all",
+    )
+    assert sorted(order(page)) == [f"{name}.png" for name in names]
