@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -94,6 +95,13 @@ def _program() -> str:
     return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else str(here)
 
 
-if __name__ == "__main__":
-    given = msgspec.json.decode(sys.argv[1].encode(), type=Occasion)
+def main(argument: str) -> None:
+    """The process: an occasion as JSON, and nothing said when nobody listens or the supervisor is told to end."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    given = msgspec.json.decode(argument.encode(), type=Occasion)
     announce(given, standard_out(given.json))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
