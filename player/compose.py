@@ -84,7 +84,6 @@ class Composer:
             except (OSError, PackDamaged):
                 return None
             self._open[name] = pack
-            self._asked.pop(name, None)
             if len(self._open) > OPEN_PACKS_MAX:
                 self._open.popitem(last=False)[1].close()
         self._open.move_to_end(name)
