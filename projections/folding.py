@@ -206,9 +206,17 @@ def fold_to(
 
 
 def fold_onwards(
-    db: apsw.Connection, rows: MemoryRows, after: int, until: int, areas: Iterable[Area] = AREAS, every: bool = True
+    db: apsw.Connection,
+    rows: MemoryRows,
+    after: int,
+    until: int,
+    areas: Iterable[Area] = AREAS,
+    every: bool = True,
+    last: dict[str, int] | None = None,
 ) -> Iterator[int]:
-    """Fold the events with after < position ≤ until into `rows`, page by page; gives the position reached after each page. As `fold_to`."""
+    """Fold the events with after < position ≤ until into `rows`, page by page; gives the position reached after each page. As `fold_to`. `last`
+    takes the position of each area's last event, if it had any."""
+    last = {} if last is None else last
     areas = tuple(areas)
     wanted = {
         type: (area.name, area.fold, catalogue.version_of(type), catalogue.decoder(type).decode)
@@ -229,6 +237,7 @@ def fold_onwards(
             try:
                 struct = decode(data) if schema_version == current else catalogue.decode(type, schema_version, data)
                 apply_writes(fold(struct, At(position, version, logtime, time)))
+                last[area] = position
             except UnknownEvent:
                 raise
             except BAD_EVENT as error:

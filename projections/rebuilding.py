@@ -338,8 +338,7 @@ class _Rebuild:
         self._flush()
         self._rows.forget()
         self._progress("compare")
-        self._check_written(folded)
-        differed = self._compare()
+        differed = self._compare(folded)
         self._progress("swap")
         for shadow in self._shadows:
             self._follow(shadow, SWAP_EVENTS_MAX)
@@ -347,14 +346,15 @@ class _Rebuild:
         return Rebuilt(tuple(area.name for area in self._areas), self._compared_at, differed, stopped, self._digests)
 
     def _fold(self) -> None:
+        last: dict[str, int] = {}
         with self._store.reading() as db:
-            for _ in folding.fold_onwards(db, self._rows, 0, self._head, self._areas, every=False):
+            for _ in folding.fold_onwards(db, self._rows, 0, self._head, self._areas, False, last):
                 self._look()
                 if self._rows.count() > ROWS_IN_MEMORY_MAX:
                     self._flush()
                     self._rows.forget()
             for shadow in self._shadows:
-                shadow.position, shadow.changed = self._head, _last_of(db, shadow.area, self._head)
+                shadow.position, shadow.changed = self._head, last.get(shadow.area.name, 0)
 
     def _read(self, table: Table, key: Key) -> list[Any] | None:
         with self._store.reading() as db:
@@ -368,26 +368,18 @@ class _Rebuild:
             shadow = name + self._suffix
             try:
                 if name in rows.cleared:
-                    self._run([(f"DELETE FROM {shadow}", ())])
-                self._run((f"DELETE FROM {shadow} WHERE {table.where}", key) for key in rows.gone[name])
-                self._run((table.put_sql(self._suffix), row) for row in rows.in_order(name))
+                    self._step(lambda db, shadow=shadow: db.execute(f"DELETE FROM {shadow}"))
+                self._run(f"DELETE FROM {shadow} WHERE {table.where}", rows.gone[name])
+                self._run(table.put_sql(self._suffix), rows.in_order(name))
             except (apsw.ConstraintError, apsw.MismatchError) as error:
                 raise CannotFold(self._area_of[name].name, self._head, "any", error) from error
 
-    def _run(self, statements: Iterable[tuple[str, Sequence[Any]]]) -> None:
-        """Run statements in as many short transactions as it takes."""
-        waiting = iter(statements)
-        more = True
-        while more:
-            batch = list(islice(waiting, self._pace.rows))
-            more = len(batch) == self._pace.rows
-
-            def work(db: apsw.Connection, batch: list[tuple[str, Sequence[Any]]] = batch) -> None:
-                for sql, values in batch:
-                    db.execute(sql, values)
-
-            if batch:
-                self._pace.adapt(self._step(work))
+    def _run(self, sql: str, values: Iterable[Sequence[Any]]) -> None:
+        """Run a statement for each of these, in as many short transactions as it takes."""
+        waiting = iter(values)
+        while batch := list(islice(waiting, self._pace.rows)):
+            # The batch is bound here: a transaction that came to nothing is tried once more.
+            self._pace.adapt(self._step(lambda db, batch=batch: db.executemany(sql, batch)))
 
     def _step(self, work: Callable[[apsw.Connection], Any]) -> float:
         """One write transaction; the answer is how long it took, in seconds."""
@@ -409,9 +401,9 @@ class _Rebuild:
         if self._cancelled():
             raise Cancelled("the rebuild was cancelled; the tables are as they were")
 
-    def _check_written(self, folded: dict[str, str] | None) -> None:
-        with self._store.reading() as db:
-            self._digests = {area.name: digests.of_area(db, area, self._suffix) for area in self._areas}
+    def _check_written(self, folded: dict[str, str] | None, db: apsw.Connection) -> None:
+        """Digest the shadow tables. While nothing was added to them, they must be what was folded."""
+        self._digests = {area.name: digests.of_area(db, area, self._suffix) for area in self._areas}
         if folded is not None and folded != self._digests:
             wrong = sorted(name for name in folded if folded[name] != self._digests[name])
             raise RuntimeError(f"what was written is not what was folded: {', '.join(wrong)}; the tables are as they were")
@@ -432,8 +424,12 @@ class _Rebuild:
             self._pace.adapt_events(self._step(work))
             shadow.position, shadow.changed = end, changed
 
-    def _compare(self) -> tuple[str, ...] | None:
+    def _compare(self, folded: dict[str, str] | None) -> tuple[str, ...] | None:
         """Digest old and new tables in one snapshot that has both at the same position; the areas that differ."""
+        if self._store.head().position != self._head:
+            with self._store.reading() as db:
+                self._check_written(folded, db)
+            folded = None
         for _ in range(MEETINGS_MAX):
             self._look()
             for shadow in self._shadows:
@@ -447,7 +443,7 @@ class _Rebuild:
                 if any(shadow.position != head for shadow in self._shadows):
                     continue
                 self._compared_at = head
-                self._digests = {area.name: digests.of_area(db, area, self._suffix) for area in self._areas}
+                self._check_written(folded if head == self._head else None, db)
                 rows: list[Any] = db.execute(
                     "SELECT area FROM projections WHERE position = ? AND stopped IS NULL", (head,)
                 ).fetchall()
@@ -519,13 +515,6 @@ def _nearer(count: int, took_seconds: float, budget_seconds: float) -> int:
     if took_seconds > budget_seconds:
         return max(10, count // 2)
     return min(10_000, count * 2) if took_seconds < budget_seconds / 3 else count
-
-
-def _last_of(db: apsw.Connection, area: Area, until: int) -> int:
-    """Position of the area's last event up to `until`; 0 when there is none."""
-    marks = ",".join("?" * len(area.events))
-    sql = f"SELECT position FROM events WHERE position <= ? AND type IN ({marks}) ORDER BY position DESC LIMIT 1"
-    return db.execute(sql, (until, *area.events)).get or 0
 
 
 def _digest(area: Area, rows: MemoryRows) -> str:
