@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from eventstore import connection
-from eventstore.blobs import BlobStore, make_folder
+from eventstore.blobs import BlobStore, fsync_folder, make_folder
 from eventstore.clock import Clock
 from eventstore.errors import Unusable
 from eventstore.head import runtime_folder
@@ -48,7 +48,9 @@ class DataDirectory:
     def create(self) -> None:
         """Make the folders that are missing. Raises Unusable (not_writable)."""
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            if not self.root.is_dir():
+                self.root.mkdir(parents=True, exist_ok=True)
+                fsync_folder(self.root.parent)
             for folder in (self.blobs, self.packs, self.temporary):
                 make_folder(folder)
             if not self.secrets.is_dir():

@@ -93,6 +93,7 @@ class BlobStore:
         make_folder(root)
         make_folder(temporary)
         self._serial = 0
+        self._settled: set[str] = set()
 
     def path(self, sha256: str) -> Path:
         """Where the blob of this name is, or would be."""
@@ -111,13 +112,23 @@ class BlobStore:
         """Move a complete, synced file on the same file system to its name."""
         target = self.path(sha256)
         if target.is_file() and target.stat().st_size == size_bytes:
+            # Another writer may have moved it there this very moment, its folder not yet on the disk.
+            self._settle(target.parent)
+            fsync_folder(target.parent)
             os.utime(target)  # young again: nobody sweeps it away before the event that names it
             file.unlink()
             return Blob(sha256, size_bytes, existed=True)
-        make_folder(target.parent)
+        target.parent.mkdir(exist_ok=True)
+        self._settle(target.parent)
         os.replace(file, target)
         fsync_folder(target.parent)
         return Blob(sha256, size_bytes, existed=False)
+
+    def _settle(self, folder: Path) -> None:
+        """Be sure that a folder's own entry is on the disk, whoever made it; asked once for each of the 256."""
+        if folder.name not in self._settled:
+            fsync_folder(self.root)
+            self._settled.add(folder.name)
 
     def matches(self, sha256: str) -> bool:
         """Whether the blob's bytes still have the hash that is its name. Reads all of it."""
