@@ -1,0 +1,391 @@
+"""The worker, at a desk of its own and at the real one: what it takes up, what becomes of it, and how it ends."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+from PIL import Image
+
+from api.cli import ports
+from api.cli.ports import PrepareDesk
+from api.commands.display import Attached, RecordFacts
+from api.commands.jobs import ClaimJob
+from api.service import StateService
+from eventstore.clock import Reading
+from player import worker
+from player.framepack import FramePack
+from player.media_error import MediaError
+from player.prepare import Geometry, Prepared
+from player.worker import Task, Worker
+from projections import jobs, media, preparing
+
+S = 1_000_000
+WIDTH, HEIGHT = 30, 20
+
+
+def picture(colour: tuple[int, int, int]) -> bytes:
+    """A small PNG."""
+    file = io.BytesIO()
+    Image.new("RGB", (6, 4), colour).save(file, "PNG")
+    return file.getvalue()
+
+
+class Hand:
+    """Clocks that stand still until they are moved."""
+
+    def __init__(self) -> None:
+        self.us = 5 * S
+
+    def read(self) -> Reading:
+        return Reading(1_767_225_600_000_000 + self.us, self.us, "boot-1", True)
+
+
+class House:
+    """A data directory with a small panel, and the desk over it."""
+
+    def __init__(self, root: Path) -> None:
+        self.clock = Hand()
+        self.service = StateService(root / "data", clock=self.clock)
+        self.service.executor.execute(RecordFacts((Attached("sim", WIDTH, HEIGHT),)))
+        self.desk = PrepareDesk(self.service)
+
+    def add(self, name: str, content: bytes | None = None, **flags: bool) -> str:
+        """An item; its content is a picture of its own unless given."""
+        colour = (len(name) * 8 % 256, ord(name[0]) % 256, sum(name.encode()) % 256)
+        return self.service.add_media(picture(colour) if content is None else content, filename=f"{name}.png", **flags).slug
+
+    def work(self, tasks: int = 1) -> None:
+        """Let a worker do so many tasks, or until there are none."""
+        done = 0
+        desk = self.desk
+
+        class Counted(PrepareDesk):
+            def take(self) -> Task | None:
+                nonlocal done
+                task = None if done == tasks else desk.take()
+                done += 1
+                if task is None:
+                    one.stop()
+                return task
+
+        one = Worker(Counted(self.service), self.service.data.packs)
+        one.run()
+
+    def item(self, slug: str) -> media.Media:
+        """The item as callers see it."""
+        found = self.service.get_media(slug)
+        assert found is not None
+        return found
+
+    def files(self, slug: str) -> media.Files:
+        """The item's files."""
+        with self.service.store.reading() as db:
+            found = media.files(db, slug)
+        assert found is not None
+        return found
+
+    def jobs(self) -> list[tuple[str, str, int]]:
+        """Title, status and priority of every job, the newest first."""
+        with self.service.store.reading() as db:
+            return [(job.title, job.status, job.priority) for job in jobs.listing(db)[0]]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """A house; closed at the end."""
+    one = House(tmp_path)
+    yield one
+    one.service.close()
+
+
+def test_an_upload_becomes_a_pack_of_the_panels_geometry(house: House) -> None:
+    """Item ready, job completed, pack and thumbnail on the disk."""
+    slug = house.add("cat")
+    house.work()
+    item, files = house.item(slug), house.files(slug)
+    assert (item.status, item.kind, item.width, item.height) == ("ready", "image", 6, 4)
+    (pack,) = files.packs
+    assert (pack.width, pack.height, pack.rotation, pack.fit) == (WIDTH, HEIGHT, 0, "contain")
+    with FramePack.open(house.service.data.pack(pack.name)) as opened:
+        assert (opened.width, opened.height, opened.frame_count) == (WIDTH, HEIGHT, 1)
+    assert house.service.data.thumbnail(files.thumbnail or "").is_file()
+    assert house.jobs() == [("cat.png", "completed", 0)]
+    assert house.desk.take() is None
+
+
+def test_what_is_no_picture_fails_with_a_sentence(house: House) -> None:
+    """The item says why, and so does its job; nothing is left in the packs; it is not taken up again."""
+    slug = house.add("cat", b"this is no picture")
+    house.work(3)
+    item = house.item(slug)
+    assert (item.status, house.jobs()) == ("failed", [("cat.png", "failed", 0)])
+    assert item.error
+    assert list(house.service.data.packs.iterdir()) == []
+
+
+def test_a_file_that_is_gone_fails(house: House) -> None:
+    """There is nothing to prepare."""
+    slug = house.add("cat")
+    house.service.blobs.path(house.item(slug).sha256 or "").unlink()
+    house.work(3)
+    assert "gone from the disk" in (house.item(slug).error or "")
+
+
+def test_a_removed_item_costs_no_pack(house: House) -> None:
+    """Its job ends; the library stays as it is."""
+    slug = house.add("cat")
+    house.service.remove_media(slug)
+    house.work()
+    assert (house.jobs(), house.files(slug).packs) == ([("cat.png", "completed", 0)], ())
+
+
+def test_a_turned_panel_has_new_packs_made_what_plays_soon_first(house: House) -> None:
+    """Before the uploads that wait; then the newest; each once, the old packs kept."""
+    for name in ("aa", "bbb", "cccc"):
+        house.add(name)
+    house.work(3)
+    house.service.reorder_loop(["bbb"])
+    house.service.change_settings({"rotation": 90})
+    house.add("ddddd")
+    house.work(10)
+    assert [(title, status, priority) for title, status, priority in house.jobs()] == [
+        ("aa", "completed", 0),
+        ("cccc", "completed", 0),
+        ("bbb", "completed", ports.SOON),
+        ("ddddd.png", "completed", 0),
+        ("cccc.png", "completed", 0),
+        ("bbb.png", "completed", 0),
+        ("aa.png", "completed", 0),
+    ]
+    done = [event.stream for event in house.service.store.read(types=["media.processed"])]
+    assert done == ["media/aa", "media/bbb", "media/cccc", "media/bbb", "media/ddddd", "media/cccc", "media/aa"]
+    assert [pack.rotation for pack in house.files("bbb").packs] == [0, 90]
+    assert house.desk.take() is None
+
+
+def test_a_look_for_work_is_cheap_when_there_is_none(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library is looked through once; an event that concerns no item costs no further look, another one only after a while."""
+    looks = 0
+    look = media.lacking_pack
+
+    def counted(*arguments: object) -> list[tuple[str, str]]:
+        nonlocal looks
+        looks += 1
+        return look(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(media, "lacking_pack", counted)
+    house.add("cat")
+    house.work()
+    for _ in range(20):
+        house.service.heartbeat("camera")
+        assert house.desk.take() is None
+    assert looks == 1
+    for number in range(20):
+        house.service.update_media("cat", tags=[str(number)])
+        assert house.desk.take() is None
+    assert looks == 1
+    house.service.change_settings({"fit": "cover"})
+    assert house.desk.take() is not None
+    assert looks == 1 + 1
+
+
+def test_a_missing_pack_is_made_again(house: House) -> None:
+    """On the player's word; asked twice, once; the file is there again under its name."""
+    slug = house.add("cat")
+    house.work()
+    (pack,) = house.files(slug).packs
+    path = house.service.data.pack(pack.name)
+    path.unlink()
+    house.desk.missing(slug, pack.name)
+    house.desk.missing(slug, pack.name)
+    head = house.service.store.head().position
+    house.work(5)
+    assert path.is_file()
+    assert house.files(slug).packs == (pack,)
+    assert [event.type for event in house.service.store.read(head, types=["media.*"])] == ["media.processed"]
+    house.desk.missing("nobody", "x")
+    assert house.desk.take() is None
+
+
+def test_an_item_whose_job_came_to_nothing_is_taken_up_again(house: House) -> None:
+    """Removed while it waited, prepared for nobody, then restored: it does not wait for ever."""
+    slug = house.add("cat")
+    house.service.remove_media(slug)
+    house.work()
+    house.service.restore_media(slug)
+    assert house.item(slug).status == "pending"
+    house.work(3)
+    assert house.item(slug).status == "ready"
+    assert house.desk.take() is None
+
+
+def test_a_cancelled_preparation_stays_cancelled(house: House) -> None:
+    """Nobody takes it up behind the owner's back."""
+    slug = house.add("cat")
+    house.service.cancel_job(house.service.claim_job(["prepare"], "x", 9).id)  # type: ignore[union-attr]
+    house.clock.us += 60 * S
+    house.work(3)
+    assert (house.item(slug).status, house.jobs()) == ("pending", [("cat.png", "cancelled", 0)])
+
+
+def test_a_file_that_costs_every_worker_its_life_is_to_blame(house: House) -> None:
+    """Three workers fall silent over it; then the item has failed, and nobody tries again."""
+    slug = house.add("cat")
+    for _ in range(3):
+        outcome = house.service.executor.execute(ClaimJob(("prepare",), "doomed", 10))
+        assert outcome.events[-1].type == "job.claimed"
+        house.clock.us += 11 * S
+    assert house.desk.take() is None  # the job is given up; that is an event, so the worker looks again
+    assert house.desk.take() is None
+    assert house.item(slug).status == "failed"
+    assert "again and again" in (house.item(slug).error or "")
+    house.work(3)
+    assert [status for _, status, _ in house.jobs()] == ["failed"]
+
+
+def test_orphans_are_found_at_their_limit(house: House) -> None:
+    """Those longest in the library first; those with a job under way are none."""
+    for name in ("aa", "bbb", "cccc"):
+        house.add(name)
+
+    def orphans(db: apsw.Connection) -> list[preparing.Orphan]:
+        return preparing.orphans(db, "prepare", 2)
+
+    with house.service.store.reading() as db:
+        assert orphans(db) == []
+    house.service.executor.store.transact(lambda t: t.db.execute("DELETE FROM jobs_all WHERE title <> 'bbb.png'") and None)
+    with house.service.store.reading() as db:
+        assert [(one.slug, one.blamed) for one in orphans(db)] == [("aa", False), ("cccc", False)]
+    house.service.executor.store.transact(lambda t: t.db.execute("DELETE FROM jobs_all") and None)
+    with house.service.store.reading() as db:
+        assert [one.slug for one in orphans(db)] == ["aa", "bbb"]
+
+
+# -- the worker itself ---------------------------------------------------------------------------------------------------------------
+
+
+class Desk:
+    """A desk with these tasks on it that notes what comes back."""
+
+    def __init__(self, *tasks: Task) -> None:
+        self.tasks = list(tasks)
+        self.noted: list[tuple[str, object]] = []
+        self.wanted = True
+        self.idle = threading.Event()
+        self.on_progress: Callable[[], None] = lambda: None
+
+    def take(self) -> Task | None:
+        return self.tasks.pop(0) if self.tasks else None
+
+    def progress(self, task: Task, percent: int, stage: str) -> bool:
+        self.noted.append(("progress", percent))
+        self.on_progress()
+        return self.wanted
+
+    def prepared(self, task: Task, prepared: Prepared) -> None:
+        self.noted.append(("prepared", prepared.frame_count))
+
+    def refused(self, task: Task, error: MediaError) -> None:
+        self.noted.append(("refused", error.code))
+
+    def cancelled(self, task: Task) -> None:
+        self.noted.append(("cancelled", task.job_id))
+
+    def wait(self, seconds: float) -> None:
+        self.idle.set()
+        time.sleep(0.005)
+
+
+def task(folder: Path, name: str, content: bytes | None) -> Task:
+    """A task about a file of this content."""
+    source = folder / name
+    if content is not None:
+        source.write_bytes(content)
+    return Task(name, 1, name, "0" * 64, source, Geometry(WIDTH, HEIGHT))
+
+
+def run(desk: Desk, packs: Path) -> None:
+    """Let a worker go through the desk."""
+    one = Worker(desk, packs)
+    thread = threading.Thread(target=one.run)
+    thread.start()
+    assert desk.idle.wait(30)
+    one.stop()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_one_bad_file_does_not_keep_the_others_waiting(tmp_path: Path) -> None:
+    """Each task has its outcome, in order; what a power cut left among the packs is swept first."""
+    packs = tmp_path / "packs"
+    packs.mkdir()
+    (packs / ".prepare-1-x.part").write_bytes(b"half")
+    desk = Desk(
+        task(tmp_path, "a", picture((1, 2, 3))),
+        task(tmp_path, "b", b"no"),
+        task(tmp_path, "c", None),
+        task(tmp_path, "d", picture((9, 9, 9))),
+    )
+    run(desk, packs)
+    assert [what for what in desk.noted if what[0] != "progress"] == [
+        ("prepared", 1),
+        ("refused", "not_media"),
+        ("refused", "not_media"),
+        ("prepared", 1),
+    ]
+    assert sorted(path.suffix for path in packs.iterdir()) == [".pack", ".pack", ".png", ".png"]
+
+
+def long_animation() -> bytes:
+    """One that takes a while."""
+    file = io.BytesIO()
+    images = [Image.effect_noise((400, 400), 90 + number).convert("P") for number in range(120)]
+    images[0].save(file, "GIF", save_all=True, append_images=images[1:], duration=50)
+    return file.getvalue()
+
+
+def test_a_cancelled_task_ends_soon_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The desk says so in answer to a report; the outcome is that it was cancelled."""
+    monkeypatch.setattr(worker, "REPORT_SECONDS", 0.0)
+    packs = tmp_path / "packs"
+    packs.mkdir()
+    desk = Desk(task(tmp_path, "a", long_animation()))
+    desk.wanted = False
+    run(desk, packs)
+    assert desk.noted[-1] == ("cancelled", "a")
+    assert len(desk.noted) < 40
+    assert list(packs.iterdir()) == []
+
+
+def test_a_stop_in_the_middle_leaves_the_task_to_the_next_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child is ended at once, nothing is said of the job, nothing is left."""
+    monkeypatch.setattr(worker, "REPORT_SECONDS", 0.0)
+    packs = tmp_path / "packs"
+    packs.mkdir()
+    desk = Desk(task(tmp_path, "a", long_animation()))
+    one = Worker(desk, packs)
+    desk.on_progress = one.stop
+    began = time.monotonic()
+    one.run()
+    assert {what for what, _ in desk.noted} == {"progress"}
+    assert list(packs.iterdir()) == []
+    assert time.monotonic() - began < 20
+
+
+def test_a_disk_that_cannot_be_written_is_not_the_files_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is said on stderr, the job is left to its lease, and the worker goes on after a wait."""
+    monkeypatch.setattr(worker, "IDLE_SECONDS", 0.01)
+    broken = tmp_path / "file"
+    broken.write_bytes(b"")
+    desk = Desk(task(tmp_path, "a", picture((1, 2, 3))))
+    run(desk, broken)
+    assert [what for what in desk.noted if what[0] != "progress"] == []
+    assert "pixelog worker: a:" in capsys.readouterr().err
