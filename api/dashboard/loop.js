@@ -48,6 +48,7 @@ function fill(element, entry, place, past = store.past !== null) {
 	element.classList.toggle("on", on);
 	const text = badgeOf(slug, item, on, past);
 	badge.hidden = !text;
+	badge.classList.toggle("bad", text === "Failed");
 	setText(badge, text);
 }
 

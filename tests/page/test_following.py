@@ -184,3 +184,41 @@ def test_moves_while_others_move(up: Callable, visit: Callable) -> None:
         "one order for all",
     )
     assert sorted(order(page)) == [f"{name}.png" for name in names]
+
+
+def test_slider(up: Callable, visit: Callable) -> None:
+    """The slider of time ends at now, goes back by its keys, and shows the loop as it was; the end of it is now again."""
+    pixelog = up()
+    _loaded(pixelog, "one", "two")
+    page = visit(pixelog)
+    wait_order(page, ["one.png", "two.png"])
+    page.wait_for_timeout(2500)
+    pixelog.send("PUT", "/loop", {"items": [{"slug": "two"}]})
+    wait_order(page, ["two.png"])
+    slider = page.locator("#past-slider")
+    assert (slider.get_attribute("max"), slider.input_value()) == ("0", "0")
+    slider.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+    assert slider.input_value() == "-3"
+    wait_order(page, ["one.png", "two.png"])
+    assert page.is_disabled("#toggle")
+    page.keyboard.press("End")
+    wait_order(page, ["two.png"])
+    assert page.text_content("#past-text") == "Now"
+    assert page.is_enabled("#toggle")
+
+
+def test_turned(up: Callable, visit: Callable) -> None:
+    """When the picture is turned, the page shows it upright, in a frame that is turned as the panel hangs."""
+    pixelog = up()
+    pixelog.upload("still.png", plain(RED), makeActive="true")
+    pixelog.prepared("still")
+    page = visit(pixelog)
+    wait_colour(page, RED)
+    page.check("[name=rotation][value='90']", force=True)
+    when(page, "() => document.getElementById('screen').width === 320 && document.getElementById('screen').height === 240")
+    assert pixelog.get("/settings")["rotation"] == 90
+    wait_colour(page, RED)
+    page.check("[name=rotation][value='0']", force=True)
+    when(page, "() => document.getElementById('screen').width === 240")
