@@ -24,6 +24,7 @@ from api.http.attempts import ADDRESSES_MAX, ATTEMPTS_MAX, ATTEMPTS_SECONDS, Att
 from api.http.door import Limits
 from api.http.server import Server
 from api.service import StateService
+from player.screen import ScreenWriter
 from projections.access import link
 
 ELSEWHERE = {"X-Forwarded-For": "203.0.113.9"}
@@ -380,6 +381,22 @@ def test_the_stream_of_a_removed_token_ends(house: Any, listen: Any) -> None:
     house.delete("/tokens/x")
     list(stream.events())
     assert stream.ended
+
+
+def test_the_film_of_a_revoked_session_ends(tmp_path: Path, serving: Any) -> None:
+    """Whoever was signed out sees no further picture."""
+    writer = ScreenWriter(tmp_path / "screen", 4, 2, driver="sim")
+    with serving(tmp_path / "data", screen=tmp_path / "screen") as house, Guest(house) as guest:
+        writer.publish(bytes(16), 0, 0, 0)
+        assert guest.pair(offered(house)).status_code == 201
+        with guest.stream("GET", "/screen.mjpeg") as film:
+            pieces = film.iter_raw()
+            assert next(pieces).startswith(b"--pixelog-frame")
+            (session,) = house.get("/sessions").json()["items"]
+            house.delete(f"/sessions/{session['id']}")
+            rest = b"".join(pieces)
+        assert rest.endswith(b"--pixelog-frame--\r\n")
+    writer.close()
 
 
 # -- names and pages ----------------------------------------------------------------------------------------------------------------------
