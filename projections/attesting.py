@@ -96,7 +96,7 @@ def wrong_areas(said: LogAttested, rows: MemoryRows, areas: Iterable[Area] = ARE
 
 def digest(rows: MemoryRows, area: Area) -> str:
     """The digest of an area in memory, as `digests.of_area` gives it of the tables."""
-    return folding.digest((table.name, *row) for table in area.tables for row in rows.in_order(table.name))
+    return folding.digest_tables((table.name, rows.in_order(table.name)) for table in area.tables)
 
 
 def drifts(db: apsw.Connection, areas: Sequence[Area]) -> list[Drift]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import apsw
@@ -342,12 +343,25 @@ def database_at(db: apsw.Connection, until: int, areas: Iterable[Area] = AREAS) 
     return past
 
 
+DIGEST_ROWS = 500
+"""Rows encoded at once for a digest; it does not depend on this number."""
+
+_encode_lines = msgspec.json.Encoder().encode_lines
+
+
 def digest(rows: Iterable[Sequence[Any]]) -> str:
-    """SHA-256 over rows in key order, each as JSON with its length before it."""
+    """SHA-256 over rows in key order, each as JSON in a line."""
+    return digest_tables([("", rows)])
+
+
+def digest_tables(tables: Iterable[tuple[str, Iterable[Sequence[Any]]]]) -> str:
+    """SHA-256 over tables: the name of each in a line, then its rows in key order, each as JSON in a line."""
     hash = hashlib.sha256()
-    for row in rows:
-        text = msgspec.json.encode(row)
-        hash.update(len(text).to_bytes(4, "big") + text)
+    for name, rows in tables:
+        hash.update(_encode_lines([name]))
+        waiting = iter(rows)
+        while some := list(islice(waiting, DIGEST_ROWS)):
+            hash.update(_encode_lines(some))
     return hash.hexdigest()
 
 

@@ -43,6 +43,9 @@ STEP_SECONDS = 0.010
 QUIET_STEP_SECONDS = 0.001
 """The same while others write: a commit of theirs then waits no longer than the shortest sleep of SQLite's busy handler."""
 
+ROWS_AT_FIRST = 100
+"""Rows in the first transaction of each table, before their cost is known."""
+
 REST = 15
 """While others write, a rebuild rests this many times as long as its last transaction took, so that less than one in ten of theirs meets it."""
 
@@ -330,7 +333,8 @@ class _Rebuild:
         self._compared_at = 0
 
     def run(self, stopped: dict[str, str]) -> Rebuilt:
-        self._step(lambda db: [shadow.create(db) for shadow in self._shadows])
+        for shadow in self._shadows:
+            self._step(shadow.create)
         self._progress("fold")
         self._fold()
         self._progress("write")
@@ -366,6 +370,7 @@ class _Rebuild:
         rows = self._rows
         for name, table in rows.tables.items():
             shadow = name + self._suffix
+            self._pace.rows = ROWS_AT_FIRST  # a row of the next table may cost a hundred times as much
             try:
                 if name in rows.cleared:
                     self._step(lambda db, shadow=shadow: db.execute(f"DELETE FROM {shadow}"))
@@ -481,7 +486,7 @@ class _Pace:
 
     def __init__(self, store: EventStore) -> None:
         self._store = store
-        self.rows = 100
+        self.rows = ROWS_AT_FIRST
         self.events = 100
         self._moved_at = -OTHERS_SECONDS
         self._seen: int = store.head().position
@@ -518,7 +523,7 @@ def _nearer(count: int, took_seconds: float, budget_seconds: float) -> int:
 
 
 def _digest(area: Area, rows: MemoryRows) -> str:
-    return folding.digest((table.name, *row) for table in area.tables for row in rows.in_order(table.name))
+    return folding.digest_tables((table.name, rows.in_order(table.name)) for table in area.tables)
 
 
 def _living_digest(db: apsw.Connection, area: Area) -> str | None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import apsw
 
@@ -14,15 +13,8 @@ from projections.catalogue import AREAS
 
 
 def of_area(db: apsw.Connection, area: Area, suffix: str = "") -> str:
-    """SHA-256 over an area's tables: each row as JSON, the table's name before it, in the order of tables and keys. `suffix`: of the tables of the
-    same names with this behind them."""
-    return folding.digest(_named(db, area, suffix))
-
-
-def _named(db: apsw.Connection, area: Area, suffix: str) -> Iterable[Sequence[Any]]:
-    for table in area.tables:
-        for row in folding.table_rows(db, table, suffix):
-            yield (table.name, *row)
+    """SHA-256 over an area's tables; see `folding.digest_tables`. `suffix`: of the tables of the same names with this behind them."""
+    return folding.digest_tables((table.name, folding.table_rows(db, table, suffix)) for table in area.tables)
 
 
 def of_areas(db: apsw.Connection, areas: Iterable[Area] = AREAS) -> dict[str, str]:
