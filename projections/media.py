@@ -118,7 +118,7 @@ EVENTS: dict[str, type[msgspec.Struct]] = {
     "media.restored": MediaRestored,
 }
 
-_SEARCHED = "new.slug || ' ' || new.filename || ' ' || coalesce(new.tags, '')"
+_SEARCHED = "new.slug || ' ' || new.filename || (SELECT coalesce(' ' || group_concat(value, ' '), '') FROM json_each(new.tags))"
 
 MEDIA = Table(
     "media_items",
@@ -458,7 +458,7 @@ def _contains(words: Sequence[str]) -> list[tuple[str, str]]:
     for word in words:
         if len(word) < 3:
             escaped = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-            conditions.append(("(slug || ' ' || filename || ' ' || tags) LIKE ? ESCAPE '\\'", f"%{escaped}%"))
+            conditions.append(("rowid IN (SELECT rowid FROM media_text WHERE text LIKE ? ESCAPE '\\')", f"%{escaped}%"))
     return conditions
 
 
