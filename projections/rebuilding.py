@@ -55,6 +55,9 @@ OTHERS_SECONDS = 1.0
 ROWS_IN_MEMORY_MAX = 200_000
 """Rows of a fold that are held at once, some 100 MiB; beyond it they go to the shadow tables, in key order."""
 
+DROPPED_ROWS_MAX = 500
+"""Rows of an old table that the swap itself may drop; a larger one is put aside and emptied afterwards, in steps."""
+
 SWAP_EVENTS_MAX = 50
 """Events that the swap itself may still have to fold, a few milliseconds."""
 
@@ -296,9 +299,17 @@ class _Shadow:
             if kind == "VIEW":
                 db.execute(f"DROP VIEW IF EXISTS {name}")
         there = {row[0] for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        for kind, name in pairs:
-            if kind == "TABLE" and name in there:
-                db.execute(f"ALTER TABLE {name} RENAME TO {name}{self.old}")
+        old = {name for kind, name in pairs if kind == "TABLE" and name in there}
+        # A trigger whose tables go one by one would keep SQLite from renaming anything.
+        for trigger, table in db.execute("SELECT name, tbl_name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
+            if table in old:
+                db.execute(f"DROP TRIGGER {trigger}")
+        for name in sorted(old):
+            # Each rename reads the whole schema anew, some milliseconds; dropping a small table costs less, a large one much more.
+            small = (
+                db.execute(f"SELECT count(*) FROM (SELECT 1 FROM {name} LIMIT {DROPPED_ROWS_MAX + 1})").get <= DROPPED_ROWS_MAX
+            )
+            db.execute(f"DROP TABLE {name}" if small else f"ALTER TABLE {name} RENAME TO {name}{self.old}")
         for name in self.tables:
             db.execute(f"ALTER TABLE {name}{self.suffix} RENAME TO {name}")
         views = [match[1] for view in self.area.views if (match := re.match(r"CREATE\s+VIEW\s+(\w+)", view))]

@@ -121,6 +121,18 @@ def test_a_log_in_memory_can_be_rebuilt() -> None:
         assert rows_of(store) == before
 
 
+@pytest.mark.parametrize("rows", [0, 3, 7])
+def test_old_tables_of_any_size_make_way(store: EventStore, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """Small ones are dropped in the swap, large ones afterwards, in any mixture within an area; nothing of them is left."""
+    monkeypatch.setattr(rebuilding, "DROPPED_ROWS_MAX", rows)
+    before, schema = rows_of(store), schema_of(store)
+    for _ in range(2):
+        assert rebuilding.rebuild(store).differed == ()
+        assert rows_of(store) == before
+        assert schema_of(store) == schema
+        Executor(store).execute(SetActive("m1"))
+
+
 def test_more_rows_than_memory_may_hold(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that went to the shadow tables early are found there when a later event changes or deletes them."""
     monkeypatch.setattr(rebuilding, "ROWS_IN_MEMORY_MAX", 5)
