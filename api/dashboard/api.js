@@ -8,7 +8,6 @@ export const mediaPath = (slug, rest = "") => `/media/${encodeURIComponent(slug)
 const SENTENCES = {
 	0: "pixelog cannot be reached. Is it running, and is this device on the same network?",
 	401: "This browser is not signed in. Scan the code on the panel, or open a link from `pixelog pair`.",
-	403: "This browser may not do that. Sign in again with a link from `pixelog pair`.",
 	412: "It was changed elsewhere in the meantime. It is shown now as it is.",
 	500: "pixelog met an error of its own. Its log says more.",
 	507: "The disk is full. Remove something from the library, or make room on the card.",
@@ -25,7 +24,7 @@ export class Refused extends Error {
 /** The sentence for a status and its problem document. */
 export function sentence(status, problem, retryAfter) {
 	const detail = problem?.detail ?? "";
-	if (status === 429) return `Too many requests at once. Try again in ${retryAfter || "a few"} s.`;
+	if (status === 429) return `Too many tries. Try again in ${retryAfter > 90 ? `${Math.ceil(retryAfter / 60)} minutes` : `${retryAfter || 60} s`}.`;
 	if (status === 413) return `This file is too large. ${capital(detail)}`;
 	return SENTENCES[status] ?? (capital(detail) || `It did not work (${status}). Try again in a moment.`);
 }
@@ -33,12 +32,9 @@ export function sentence(status, problem, retryAfter) {
 const capital = (text) => text && text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
 /** Ask the service. Answers `{body, headers}`; throws Refused. */
-export async function request(method, path, body, { headers = {}, signal } = {}) {
-	const options = { method, headers, signal, cache: "no-cache" };
-	if (body !== undefined) {
-		options.body = JSON.stringify(body);
-		options.headers = { ...headers, "Content-Type": "application/json" };
-	}
+export async function request(method, path, body, { signal } = {}) {
+	const options = { method, signal, cache: "no-cache" };
+	if (body !== undefined) Object.assign(options, { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } });
 	const answer = await fetch(BASE + path, options).catch((error) => {
 		throw error.name === "AbortError" ? error : new Refused(0);
 	});
@@ -48,10 +44,10 @@ export async function request(method, path, body, { headers = {}, signal } = {})
 }
 
 export const get = (path, options) => request("GET", path, undefined, options);
-export const post = (path, body, options) => request("POST", path, body, options);
-export const put = (path, body, options) => request("PUT", path, body, options);
+export const post = (path, body) => request("POST", path, body);
+export const put = (path, body) => request("PUT", path, body);
 export const patch = (path, body) => request("PATCH", path, body);
 export const remove = (path) => request("DELETE", path);
 
-/** A key that makes a repeated request the same request. `crypto.randomUUID` is missing where the page is not served over TLS. */
+/** A key that makes a repeated request the same request; `crypto.randomUUID` needs TLS. */
 export const newKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");

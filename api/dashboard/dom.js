@@ -40,7 +40,7 @@ export function button(content, className, onclick, traits = {}) {
 	return make("button", { type: "button", className, onclick, ...traits }, ...[content].flat());
 }
 
-/** Make a list show `items`: elements are kept by key, so that focus, pictures and scrolling stay. `fill(element, item, place)` writes one. */
+/** Make a list show `items`; elements are kept by key, so that focus and scrolling stay. `fill(element, item, place)` writes one. */
 export function renew(list, items, keyOf, create, fill) {
 	const focus = document.activeElement;
 	const old = new Map([...list.children].map((element) => [element.dataset.key, element]));

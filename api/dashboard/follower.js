@@ -1,10 +1,9 @@
 /**
- * Follows one pixelog for all tabs of a browser: the state, the player, the event stream and the film of the screen. No DOM here: it lives in a
- * SharedWorker, because a browser opens six connections to a host for all its tabs together, and in the page where there is no such worker.
+ * Follows one pixelog for all tabs of a browser, which opens six connections to a host for all of them together: in a SharedWorker, or in the
+ * page where there is none. No DOM. The stream says that something changed, one read of `/dashboard` says what is so now.
  *
- * The stream says that something changed, one read of `/dashboard` says what is so now; reads that would overlap are one. Tells, as
- * `tell(kind, value)`: `link` {state, status, why, since}, `state`, `player`, `event`, `frame` (Blob), `dark` (why there is no picture), `clock` (service
- * time − own time, ms).
+ * Tells, as `tell(kind, value)`: `link` {state, status, why, since}, `state`, `player`, `event`, `frame` (Blob), `dark` (why there is no
+ * picture), `clock` (service time − own time, ms).
  */
 
 import { BASE, Refused, get } from "./api.js";
@@ -15,7 +14,7 @@ const AGAIN_MS = [150, 400, 1000, 2000, 4000];
 /** Silence that means a dead line: the service says something every 15 s. */
 const SILENCE_MS = 20_000;
 const ANSWER_MS = 10_000;
-/** Between two reads of the state: a burst of events costs few, and nobody notices. */
+/** Between two reads of the state: a burst of events costs few. */
 const GAP_MS = 40;
 /** A film that rests this long is a still, and is shown exactly, not as the film's JPEG. */
 const REST_MS = 250;
@@ -154,7 +153,7 @@ export class Follower {
 			const wanted = this.#wanted;
 			this.#wanted = new Set();
 			const reads = [wanted.has("state") && this.#readState(), wanted.has("player") && this.#readPlayer()];
-			await Promise.all(reads).catch(() => {}); // the stream breaks too, and all is read again
+			await Promise.all(reads).catch(() => {}); // the stream breaks too
 			await pause(GAP_MS);
 		}
 		this.#reading = false;

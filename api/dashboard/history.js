@@ -67,7 +67,9 @@ async function show(moment) {
 	const [{ body }, picture] = await Promise.all([get(`/history/state?${query}${AREAS}`), fetch(`${BASE}/history/screen.png?${query}`)]);
 	if (wanted !== moment) return;
 	const { loop, settings, display } = body.areas;
-	const { slug } = display.player;
+	// The player's word comes a moment after the picture, the picture's own is exact.
+	const told = picture.headers.get("Pixelog-Screen-Slug");
+	const slug = told === null ? display.player.slug : decodeURIComponent(told) || null;
 	store.past = { at: moment, loop: loop.loop, rotation: settings.rotation, slug };
 	if (picture.ok) await draw(await picture.blob(), () => wanted === moment);
 	else dark("No picture: nothing had been recorded yet");
@@ -106,12 +108,9 @@ export function history() {
 		end();
 		slider.focus();
 	};
-	let asked = false;
 	on("link", async ({ state }) => {
-		if (state !== "live" || asked) return;
-		asked = true;
+		if (state !== "live" || !at("past").hidden) return;
 		// Hidden where the service cannot look back.
-		const status = await get("/history/state?at=head&area=active").then(() => 200, (error) => error.status);
-		at("past").hidden = status === 404;
+		at("past").hidden = await get("/history/state?at=head&area=active").then(() => false, () => true);
 	});
 }

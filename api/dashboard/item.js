@@ -39,11 +39,11 @@ function failure({ error }) {
 	return make("div", { className: "notice bad" }, why, make("p", {}, "The file is kept as it came. Add a repaired one, and remove this."));
 }
 
-function facts({ kind, type, width, height, size, frameCount, duration, uploadedAt }) {
+function facts({ kind, type, width, height, size, duration, uploadedAt }) {
 	const rows = {
 		Kind: `${KINDS[kind]}, ${type}`,
 		Size: `${width ? `${width} × ${height}, ` : ""}${bytes(size ?? 0)}`,
-		Frames: frameCount > 1 ? `${frameCount}${duration ? ` in ${seconds(duration)}` : ""}` : "",
+		Length: duration ? seconds(duration) : "",
 		Added: clock(Date.parse(uploadedAt), Date.now() + store.clock),
 	};
 	const shown = Object.entries(rows).filter(([, text]) => text);

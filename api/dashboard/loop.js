@@ -1,7 +1,7 @@
 /** The loop: its entries in order, moved by hand or key, tapped to be shown; and the loop as it was, while the page looks back. */
 
 import { at, button, icon, make, renew, setEmpty, setText, speak } from "./dom.js";
-import { activate, addToLoop, changeLoop, setThumbnail, takeOut, thumbnail } from "./media.js";
+import { activate, addToLoop, setThumbnail, takeOut, thumbnail } from "./media.js";
 import { nameOf, shownSlug } from "./panel.js";
 import { sortable } from "./sorting.js";
 import { itemOf, on, serviceNow, store } from "./store.js";
@@ -77,11 +77,9 @@ const shownLoop = () => store.past?.loop ?? store.state.loop;
 function show() {
 	const { state, past } = store;
 	if (!state || list.classList.contains("sorting") || (!past && (moving || state.position < awaited))) return;
-	const { items, shuffle } = shownLoop();
+	const { items } = shownLoop();
 	renew(list, items, (entry) => entry.slug, row, fill);
 	setText(at("loop-count"), items.length ? plural(items.length, "item") : "");
-	at("loop-shuffle").ariaPressed = String(shuffle);
-	at("loop-shuffle").disabled = past !== null;
 	at("loop-past").hidden = !past;
 	if (past) setText(at("loop-past"), `The loop as it was: ${clock(past.at, serviceNow())}`);
 	at("loop-empty").hidden = items.length > 0;
@@ -133,5 +131,4 @@ function offerBack(slug, name, entry) {
 export function loop() {
 	sortable(list, move);
 	on("state items past shown", show);
-	at("loop-shuffle").onclick = () => attempt(() => changeLoop({ shuffle: !store.state.loop.shuffle }));
 }

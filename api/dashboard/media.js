@@ -1,6 +1,6 @@
 /** What can be done with an item, from wherever it is shown; and how it is shown small. */
 
-import { get, mediaPath, newKey, post, put, remove } from "./api.js";
+import { mediaPath, post, put, remove } from "./api.js";
 import { icon, make } from "./dom.js";
 import { store } from "./store.js";
 import { attempt, toast } from "./toasts.js";
@@ -20,7 +20,7 @@ export const jobOf = (slug) =>
 export const activate = (slug) => attempt(() => put("/active", { slug }));
 
 /** Put it into the loop, or to another place in it: `{slug, at?, …}`. */
-export const addToLoop = (entry) => post("/loop/items", entry, { headers: { "Idempotency-Key": newKey() } });
+export const addToLoop = (entry) => post("/loop/items", entry);
 
 /** Take it out of the loop, with a way back. */
 export async function takeOut(slug, name) {
@@ -44,12 +44,6 @@ export async function removeItem(slug, name) {
 	};
 	if (done) toast(`${name} is removed.`, { undo });
 	return done;
-}
-
-/** Change something of the loop as a whole, on the loop as it is now. */
-export async function changeLoop(change) {
-	const { body, headers } = await get("/loop");
-	await put("/loop", { items: body.items, ...change }, { headers: { "If-Match": headers.get("ETag") } });
 }
 
 /** The small picture of an item, or what stands for it. */

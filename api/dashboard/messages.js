@@ -1,6 +1,6 @@
 /** Messages over the media: write one, see which are on the panel, take one away. */
 
-import { newKey, post, remove } from "./api.js";
+import { post, remove } from "./api.js";
 import { at, button, icon, make, renew, setText, speak } from "./dom.js";
 import { on, serviceNow, store } from "./store.js";
 import { attempt, toast } from "./toasts.js";
@@ -37,7 +37,7 @@ async function send(event) {
 	const priority = new FormData(at("message-form")).get("priority");
 	const ttlSeconds = Number(at("message-ttl").value) || undefined;
 	at("message-send").disabled = true;
-	const done = await attempt(() => post("/messages", { text, priority, ttlSeconds }, { headers: { "Idempotency-Key": newKey() } }));
+	const done = await attempt(() => post("/messages", { text, priority, ttlSeconds }));
 	at("message-send").disabled = false;
 	if (!done) return;
 	field.value = "";

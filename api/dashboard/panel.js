@@ -73,7 +73,7 @@ function tick() {
 	const now = store.past ? null : turn();
 	const left = now && (now.start + now.length - Date.now()) / 1000;
 	setText(at("now-left"), now ? `${seconds(Math.ceil(left))} left` : "");
-	if (now && document.visibilityState === "visible") ticking = setTimeout(tick, ((left * 1000) % 1000) + 5);
+	if (now && !document.hidden) ticking = setTimeout(tick, ((left * 1000) % 1000) + 5);
 }
 
 function run() {

@@ -4,7 +4,7 @@ import { get } from "./api.js";
 
 /** Named with its protocol: a tab with another page version gets a worker of its own. */
 const WORKER = "pixelog-1";
-/** Items remembered by slug: more than anyone looks at in one sitting. */
+/** Items remembered by slug: more than anyone looks at. */
 const ITEMS_MAX = 2000;
 
 export const store = { link: { state: "connecting" }, state: null, player: null, frame: null, clock: 0, items: new Map(), past: null };
@@ -28,7 +28,7 @@ export const serviceNow = () => Date.now() + store.clock;
 /** Begin to follow. */
 export async function start() {
 	ask = sharedFollower() ?? (await ownFollower());
-	const watch = () => ask("watch", document.visibilityState === "visible");
+	const watch = () => ask("watch", !document.hidden);
 	document.addEventListener("visibilitychange", watch);
 	addEventListener("pagehide", () => ask("bye"));
 	addEventListener("pageshow", watch);

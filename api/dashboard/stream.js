@@ -14,7 +14,7 @@ export async function* eventsOf(body) {
 	}
 }
 
-/** The pictures of a `multipart/x-mixed-replace` answer as Blobs. Every part says its length, so a picture is there as soon as its last byte is. */
+/** The pictures of a `multipart/x-mixed-replace` answer as Blobs, each as soon as its last byte is there: every part says its length. */
 export async function* picturesOf(body) {
 	const decoder = new TextDecoder("latin1"); // a letter per byte
 	let buffer = new Uint8Array(0);

@@ -14,21 +14,19 @@ import { bytes, plural } from "./words.js";
 
 /** Sent at once: two keep the line full while the disk syncs. */
 const LINES = 2;
-/** Starts of one file: a line that breaks each time will not get better by itself. */
+/** Starts of one file. */
 const TRIES_MAX = 5;
 const AGAIN_MS = 1500;
 /** A finished upload stays this long, to be seen. */
 const DONE_MS = 5000;
-const FILES_MAX = 500;
 
-/** In order of arrival: `{id, file, toLoop, key, tries, state, sent, note, slug}`; state: waiting, sending, broken, preparing, ready, failed. */
+/** In order of arrival: `{id, file, toLoop, key, tries, state, sent, note, slug}`; the states are the keys of LINE. */
 let uploads = [];
 let number = 0;
 
 function addFiles(files) {
-	if (files.length > FILES_MAX) toast(`The first ${FILES_MAX} files are taken; add the others afterwards.`, { kind: "bad" });
 	const toLoop = at("to-loop").checked;
-	const fresh = [...files].slice(0, FILES_MAX).map((file) => ({ id: String((number += 1)), file, toLoop, key: newKey(), tries: 0, state: "waiting" }));
+	const fresh = [...files].map((file) => ({ id: String((number += 1)), file, toLoop, key: newKey(), tries: 0, state: "waiting" }));
 	uploads.push(...fresh);
 	if (fresh.length) speak(`${plural(fresh.length, "file")} to upload`);
 	pump();

@@ -5,7 +5,6 @@ Playwright and Chromium are needed by these tests alone, so nothing of them is i
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,22 +16,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from harness import Pixelog
+from tools import ARGUMENTS, CHROMIUM
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
-
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-"""A browser that talks to nobody but the service under test."""
 
 WAIT_MS = 20_000
 """Patience with what has to happen soon; a machine under load is slow."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import random
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,19 @@ from PIL import Image
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+"""A browser that talks to nobody but the service under test."""
 
 File = tuple[str, str, bytes]
 """Name, type, content."""
