@@ -16,13 +16,17 @@ import msgspec
 from api.commands.catalogue import HANDLERS
 from api.commands.deciding import Context, Handler
 from eventstore.clock import WALL_STEP_US, Reading, random_bytes, uuid7
+from eventstore.errors import Busy
 from eventstore.record import NOBODY, Origin, RecordedEvent
 from eventstore.store import EventStore
 from eventstore.transaction import Remembered, Transaction
-from projections import catalogue, clock, folding, plan, planning
+from projections import catalogue, clock, folding, plan, planning, rebuilding
 from projections.clock import ClockStepped, LogOpened
 
 T = TypeVar("T")
+
+CATCH_UPS_MAX = 3
+"""Times that a command waits for the tables to catch up before it is refused; once is enough unless somebody appends without end."""
 
 STANDING_DOUBTED_US = 10_000_000
 """How long another process's word on the wall clock's standing is left alone: twice the interval in which each asks the kernel."""
@@ -60,6 +64,13 @@ def nothing(db: apsw.Connection, events: tuple[RecordedEvent, ...]) -> None:
     """For callers who need no answer."""
 
 
+class _Behind(Exception):
+    """The tables do not know the end of the log: another program has appended to it without folding. Folding on from there would leave a hole."""
+
+
+_BEHIND = "SELECT EXISTS (SELECT 1 FROM projections WHERE position < ? AND stopped IS NULL)"
+
+
 class Executor:
     """Carries out commands on an open store whose projections are prepared."""
 
@@ -91,13 +102,20 @@ class Executor:
                 if known is not None:
                     answer: Any = Stored(known.status, known.answer)
                     return Outcome(known.position, answer, (), replayed=True)
+            if transaction.db.execute(_BEHIND, (transaction.head.position,)).get:
+                raise _Behind
             events = self._carry_out(transaction, handler, command, origin)
             outcome = Outcome(transaction.head.position, respond(transaction.db, events), events)
             if repeat is not None:
                 self._remember(transaction, scope, repeat, outcome, durable)
             return outcome
 
-        return self.store.transact(work, durable)
+        for _ in range(CATCH_UPS_MAX):
+            try:
+                return self.store.transact(work, durable)
+            except _Behind:
+                rebuilding.catch_up(self.store)
+        raise Busy("another program keeps appending to the log without folding; try again")
 
     def note(self, struct: msgspec.Struct, durable: bool = False) -> int:
         """Append an event by which the log speaks of itself; nobody's command. Returns its position. Raises as `EventStore.transact`."""

@@ -427,6 +427,16 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
             assert db.execute("SELECT count(*) FROM messages").get == 200
 
 
+def test_events_that_nobody_folded_are_folded_before_the_next_command(bench: Any) -> None:
+    """Another program may append with the bare event store: the command is judged after its events, and no hole is left in the tables."""
+    bench.run(brightness(1))
+    bench.store.append("settings", catalogue.encode(SettingChanged("brightness", 2)))
+    bench.store.append("settings", catalogue.encode(SettingChanged("fit", "cover")))
+    assert bench.run(ChangeSettings({"brightness": 2, "fit": "cover"})).events == ()
+    assert bench.run(ChangeSettings({"brightness": 2, "rotation": 90})).position == 5
+    assert bench.ask(folding.folded_to) == 5
+
+
 def test_what_another_process_committed_is_judged(tmp_path: Path) -> None:
     """State is read inside the transaction: a second process never decides on what was."""
     clock = type("Still", (), {"read": lambda self: Reading(S, S, "boot", True)})()
