@@ -496,7 +496,7 @@ def check_past(theatre: Theatre) -> None:
         assert screen.ram == ram, f"at {planned_us} through {position}"
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_the_past_equals_what_was_shown_in_every_pixel(theatre: Theatre, seed: int) -> None:
     """A random evening: uploads, choices, buttons, order, settings, messages, removals, late packs, a rebuild; facts written as they come."""
     chance = random.Random(seed)
