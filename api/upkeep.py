@@ -212,8 +212,11 @@ class Upkeep:
         one of them meanwhile; who takes a file that is there already makes it young again."""
         before = self._now() - BLOB_KEPT_UNNAMED_SECONDS
         with self._store.reading() as db:
+            originals = media.originals_held(db, self._kept_since_us())
             doubtful = [
-                path for path in _older(self._data.blobs, before) if not media.names_blob(db, path.name, self._kept_since_us())
+                path
+                for path in _older(self._data.blobs, before)
+                if path.name not in originals and not media.names_blob(db, path.name, self._kept_since_us())
             ]
         if not doubtful:
             return False

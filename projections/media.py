@@ -376,6 +376,15 @@ def names_blob(db: apsw.Connection, sha256: str, removed_since_us: int) -> bool:
     return bool(db.execute(found, (sha256, removed_since_us)).get)
 
 
+def originals_held(db: apsw.Connection, removed_since_us: int) -> set[str]:
+    """Contents that items keep beside their own: the originals that came over from an older system and cannot be played here."""
+    rows: list[Any] = db.execute(
+        "SELECT extra ->> '$.pixelogOriginal.sha256' FROM media_items WHERE extra IS NOT NULL AND (removed_at IS NULL OR removed_at >= ?)",
+        (removed_since_us,),
+    ).fetchall()
+    return {sha256 for (sha256,) in rows if sha256 is not None}
+
+
 def packs_held(db: apsw.Connection) -> set[str]:
     """Names of the packs and thumbnails of all present items."""
     rows: list[Any] = db.execute("SELECT packs, thumbnail FROM media_items WHERE removed_at IS NULL").fetchall()

@@ -121,6 +121,18 @@ def test_blobs_that_nobody_names_are_swept(bench: Bench) -> None:
     assert [path.exists() for path in paths.values()] == [True, False]
 
 
+def test_the_original_of_an_adopted_item_is_kept(bench: Bench) -> None:
+    """An upload that cannot be played here goes out again with its item: its file is not swept while the item is there."""
+    item = bench.state.add_media(b"GIF89a frames", filename="f.gif")
+    original = old(bench.state.blobs.path("a" * 64), 40)
+    extra = '{"pixelogOriginal": {"sha256": "' + "a" * 64 + '"}}'
+    bench.state.store.transact(
+        lambda t: t.db.execute("UPDATE media_items SET extra = ? WHERE slug = ?", (extra, item.slug)) and None
+    )
+    bench.after(3601)
+    assert original.exists()
+
+
 def test_content_that_comes_again_is_young_again(bench: Bench) -> None:
     """An upload of bytes that an old unnamed file has is not swept before its event."""
     state = bench.state
