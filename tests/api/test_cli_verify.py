@@ -192,7 +192,10 @@ def test_people_read_what_is_wrong_and_what_mends_it(data: Path, capsys: pytest.
     db.close()
     assert main(["verify", "--data", str(data)]) == 1
     first = capsys.readouterr().out.splitlines()[0]
-    assert first == "projection: area loop: loop_items lacks the row 'dog' (position 7); make it anew from the log: pixelog rebuild loop"
+    assert (
+        first
+        == "projection: area loop: loop_items lacks the row 'dog' (position 7); make it anew from the log: pixelog rebuild loop"
+    )
 
 
 def test_rebuild_takes_the_areas_that_are_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
