@@ -101,6 +101,7 @@ export function history() {
 	at("past-span").append(...SPANS.map(([, , name]) => make("option", {}, name)));
 	at("past-span").onchange = reach;
 	reach();
+	tell("");
 	slider.oninput = () => look(slider.value);
 	at("past-back").onclick = () => look(slider.value - JUMP_SECONDS);
 	at("past-forward").onclick = () => look(Number(slider.value) + JUMP_SECONDS);
