@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -139,14 +138,14 @@ def test_idle(up: Callable, visit: Callable, context: Callable) -> None:
     wait_colour(page, RED)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    began = time.monotonic()
-    while time.monotonic() - began < QUIET_SECONDS:
-        page.wait_for_timeout(100)
-    # The first second may still fetch the exact picture after the film's.
-    asked_late = list(asked)
-    page.wait_for_timeout(1000)
-    assert asked[len(asked_late) :] == []
-    assert len(asked_late) <= 1
+
+    def rests(seconds: float) -> bool:
+        before = len(asked)
+        page.wait_for_timeout(seconds * 1000)
+        return len(asked) == before
+
+    until(lambda: rests(1.0), "an end of what opening the page asks")
+    assert rests(QUIET_SECONDS), asked
 
 
 def test_another_log(up: Callable, visit: Callable) -> None:
