@@ -25,7 +25,7 @@ fuzz: .make/test
 	PIXELOG_FUZZ_REQUESTS=100000 $(BIN)/pytest -q tests/api/http/test_hostile.py
 
 # The page in a real Chromium (apt install chromium).
-page: .make/page
+page: .make/page .make/axe.min.js
 	$(BIN)/pytest -q -m page tests/page
 
 # The systemd unit, as systemd-analyze sees it (apt install systemd).
@@ -64,6 +64,10 @@ pictures: .make/page
 .make/page: .make/test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,page]'
 	@touch $@
+
+# The accessibility checker that the page's tests inject (apt install npm).
+.make/axe.min.js: .make/venv
+	cd .make && npm pack --silent axe-core@4.14.1 && tar xzf axe-core-4.14.1.tgz --strip-components=1 package/axe.min.js
 
 clean:
 	rm -rf $(VENV) .make build *.egg-info

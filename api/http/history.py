@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from urllib.parse import quote
 
 from starlette.responses import Response
 
@@ -69,8 +70,9 @@ async def get_screen(call: Call) -> Response:
         POSITION: str(seen.position),
         "Pixelog-Screen-Time": rfc3339(seen.time_us),
         "Pixelog-Screen-Exact": "true" if seen.exact else "false",
+        "Pixelog-Screen-Slug": quote(seen.slug or "", safe=""),
         "Cache-Control": "no-cache",
-        "ETag": tag_of(hashlib.sha256(file).hexdigest(), seen.position, seen.time_us, seen.why),
+        "ETag": tag_of(hashlib.sha256(file).hexdigest(), seen.position, seen.time_us, seen.why, seen.slug),
     }
     if seen.why is not None:
         headers["Pixelog-Screen-Why"] = seen.why
