@@ -263,10 +263,8 @@ class _Cell:
 
     def read(self) -> tuple[int, bytes] | None:
         for _ in range(_READ_TRIES_MAX):
-            complete = self._complete()
-            if not complete:
-                return None
-            for head, slot in complete:
+            # None is complete when the writer went from one slot to the other between our two looks: then look again.
+            for head, slot in self._complete():
                 number, _, length, total = head
                 start = slot + _SLOT_HEAD.size
                 payload = self._memory[start : start + length]
@@ -277,8 +275,11 @@ class _Cell:
 
     def newest(self) -> int:
         """The highest number of a complete slot; 0 when there is none."""
-        complete = self._complete()
-        return complete[0][0][0] if complete else 0
+        for _ in range(_READ_TRIES_MAX):
+            complete = self._complete()
+            if complete:
+                return complete[0][0][0]
+        return 0
 
     def _complete(self) -> list[tuple[tuple[int, int, int, int], int]]:
         """The heads and places of the slots whose numbers agree, the newest first."""
