@@ -213,6 +213,6 @@ class Executor:
         if transaction.head.position == 0:
             return None
         now_us = transaction.now_us
-        before = planning.state(transaction.db, now_us)
+        before = planning.playing(transaction.db)
         after = msgspec.structs.replace(before, clock=plan.Clock(offset_us, transaction.reading.synchronised))
         return plan.carried(before, after, now_us)

@@ -16,6 +16,7 @@ chain still verifies.
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from hashlib import sha256
 
 _FIXED = struct.Struct(">QQIqq16s")
@@ -33,6 +34,10 @@ def _text(value: str | None) -> bytes:
         return _ABSENT
     raw = value.encode()
     return _LENGTH.pack(len(raw)) + raw
+
+
+_name = lru_cache(maxsize=1_024)(_text)
+"""As `_text`, for what comes again and again and has at most 1 KiB: streams, types, actors."""
 
 
 def header(
@@ -53,11 +58,11 @@ def header(
     return b"".join(
         (
             _FIXED.pack(position, version, schema_version, logtime_us, time_us, id),
-            _text(stream),
-            _text(type),
-            _text(actor),
-            _text(correlation_id),
-            _text(causation_id),
+            _name(stream),
+            _name(type),
+            _name(actor),
+            _name(correlation_id),
+            _name(causation_id),
             _text(tags),
         )
     )

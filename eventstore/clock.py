@@ -87,13 +87,15 @@ def logtime_at(head: Head, reading: Reading) -> int:
     return head.logtime_us + 1
 
 
+_UUID7_RANDOM = (1 << 80) - 1 & ~(0xF << 76) & ~(0x3 << 62)
+_UUID7_FIXED = 0x7 << 76 | 0b10 << 62  # version 7, variant 2
+
+
 def uuid7(wall_us: int, random: bytes) -> bytes:
     """A UUIDv7 (RFC 9562 §5.7) of 16 bytes: 48 bits of milliseconds, version, 74 bits taken from `random` (≥ 10 bytes)."""
-    millis = max(0, wall_us // 1000) & ((1 << 48) - 1)
-    tail = bytearray(random[:10])
-    tail[0] = 0x70 | (tail[0] & 0x0F)
-    tail[2] = 0x80 | (tail[2] & 0x3F)
-    return millis.to_bytes(6, "big") + bytes(tail)
+    millis = max(0, wall_us // 1000) & (1 << 48) - 1
+    tail = int.from_bytes(random[:10], "big") & _UUID7_RANDOM | _UUID7_FIXED
+    return (millis << 80 | tail).to_bytes(16, "big")
 
 
 def random_bytes(count: int) -> bytes:

@@ -72,8 +72,10 @@ class Bell:
     def ring(self, position: int) -> None:
         """Wake whoever waits in other processes."""
         if self._fd >= 0:
-            with contextlib.suppress(OSError):
+            try:
                 os.pwrite(self._fd, _POSITION.pack(position), 0)
+            except OSError:
+                return  # the others find out at their next look
 
     def position(self) -> int:
         """What the last ring said; 0 when there was none, or the bell is out of reach."""

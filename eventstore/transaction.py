@@ -36,7 +36,11 @@ KEY_BYTES_MAX = 128
 RELAXED_KEYS_KEPT_US = 24 * 3600 * 1_000_000
 """Idempotency keys of relaxed commands are kept for a day: a retry later than that is not a retry."""
 
+VERSIONS_MAX = 1_024
+"""Streams whose version is kept between transactions: the busy ones of a device, in about 100 kB."""
+
 _INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_SHORT_CHARACTERS = NAME_BYTES_MAX // 4
 _encode_tags = msgspec.json.encode
 
 
@@ -51,16 +55,40 @@ class Remembered(msgspec.Struct, frozen=True):
     answer: bytes
 
 
+class Versions:
+    """Stream versions as they were after a commit of this process, so that the next one need not ask for them. They hold as long as the head
+    stands where that commit left it: nobody else has appended since."""
+
+    __slots__ = ("_at", "_known")
+
+    def __init__(self) -> None:
+        self._at = -1
+        self._known: dict[str, int] = {}
+
+    def at(self, position: int) -> dict[str, int]:
+        """What is known of the log that ends at `position`."""
+        return self._known if position == self._at else {}
+
+    def keep(self, position: int, known: dict[str, int]) -> None:
+        """The log ends at `position` now, and of it this is known."""
+        self._at, self._known = position, known if len(known) <= VERSIONS_MAX else {}
+
+
 class Transaction:
     """One write transaction. Valid only inside the work that it is handed to."""
 
-    def __init__(self, db: apsw.Connection, reading: Reading, randomness: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, db: apsw.Connection, reading: Reading, randomness: Callable[[int], bytes], versions: Versions | None = None
+    ) -> None:
         self.db = db
         self.reading = reading
         self._randomness = randomness
         self.head = read_head(db)
         self._base_us = logtime_at(self.head, reading)
         self._touched = False
+        self._versions = versions or Versions()
+        self._known = self._versions.at(self.head.position)
+        self._appended: dict[str, int] = {}
 
     @property
     def must_sync(self) -> bool:
@@ -80,6 +108,7 @@ class Transaction:
     def reset(self, mark: tuple[Head, bool]) -> None:
         """Forget what was appended since the mark (the database is rolled back by the writer)."""
         self.head, self._touched = mark
+        self._known, self._appended = {}, {}
 
     def append(
         self,
@@ -99,10 +128,14 @@ class Transaction:
         for event in events:
             version += 1
             recorded.append(self._insert(stream, version, event, origin))
+            self._appended[stream] = version
         return tuple(recorded)
 
     def version(self, stream: str) -> int:
         """Version of the stream's last event; 0 when it has none."""
+        known = self._appended.get(stream) or self._known.get(stream)
+        if known is not None:
+            return known
         return self.db.execute("SELECT coalesce(max(version), 0) FROM events WHERE stream = ?", (stream,)).get
 
     def check(self, conditions: Sequence[Condition]) -> None:
@@ -139,33 +172,35 @@ class Transaction:
             raise ConditionFailed(f"event {found} came after {condition.after}; read it and decide anew", found)
 
     def _insert(self, stream: str, version: int, event: NewEvent, origin: Origin) -> RecordedEvent:
-        _check(stream, event, origin)
-        if self.reading.boot_id != self.head.boot_id and self.head.dirty:
+        body = event.data.encode()
+        _check(stream, event, origin, len(body))
+        reading, head = self.reading, self.head
+        if head.dirty and reading.boot_id != head.boot_id:
             self.new_epoch()
-        head = self.head
+            head = self.head
         logtime_us = self.now_us
-        id = event.id or uuid7(self.reading.wall_us, self._randomness(10))
+        id = event.id or uuid7(reading.wall_us, self._randomness(10))
         tags = _encode_tags(event.tags).decode() if event.tags else None
         position = head.position + 1
         header = chain.header(
-            position, version, event.schema_version, logtime_us, self.reading.wall_us, id,
+            position, version, event.schema_version, logtime_us, reading.wall_us, id,
             stream, event.type, origin.actor, origin.correlation_id, origin.causation_id, tags,
         )  # fmt: skip
-        link = chain.link(head.chain, header, sha256(event.data.encode()).digest())
+        link = chain.link(head.chain, header, sha256(body).digest())
         self.db.execute(
             _INSERT,
-            (position, stream, version, event.type, event.schema_version, id, logtime_us, self.reading.wall_us,
+            (position, stream, version, event.type, event.schema_version, id, logtime_us, reading.wall_us,
              origin.actor, origin.correlation_id, origin.causation_id, tags, event.data, link),
         )  # fmt: skip
         for tag in event.tags:
             self.db.execute("INSERT OR IGNORE INTO tags VALUES (?, ?)", (tag, position))
         self.head = Head(
-            position, link, logtime_us, self.reading.wall_us, self.reading.boot_id,
-            self.reading.boottime_us + (logtime_us - self._base_us), head.epoch, head.dirty, head.synced_position,
+            position, link, logtime_us, reading.wall_us, reading.boot_id,
+            reading.boottime_us + (logtime_us - self._base_us), head.epoch, head.dirty, head.synced_position,
         )  # fmt: skip
         self._touched = True
         return RecordedEvent(
-            position, stream, version, event.type, event.schema_version, id, logtime_us, self.reading.wall_us,
+            position, stream, version, event.type, event.schema_version, id, logtime_us, reading.wall_us,
             origin.actor, origin.correlation_id, origin.causation_id, event.tags, event.data, link,
         )  # fmt: skip
 
@@ -212,6 +247,12 @@ class Transaction:
             self.head = msgspec.structs.replace(self.head, dirty=False)
         self._touched = True
 
+    def committed(self) -> None:
+        """Called after COMMIT: what it learned of streams holds for the next transaction."""
+        if self._appended or self._known:
+            self._known.update(self._appended)
+            self._versions.keep(self.head.position, self._known)
+
     def finish(self, synced: bool, relaxed: bool) -> None:
         """Write the part of the head row that the trigger does not know. Called by the writer before COMMIT. `synced`: this commit waits for
         the disk. `relaxed`: some of it need not have, so that what follows may go unsynced."""
@@ -241,16 +282,15 @@ def short_form(stream: str, expected: ExpectedVersion) -> tuple[Condition, ...]:
             raise ValueError(f'expected_version is a number, "none", "exists" or "any", not {expected!r}')
 
 
-def _check(stream: str, event: NewEvent, origin: Origin) -> None:
+def _check(stream: str, event: NewEvent, origin: Origin, size_bytes: int) -> None:
     """Raise TooLarge beyond a limit, ValueError for what the chain could not take in."""
-    size_bytes = len(event.data.encode())
     if size_bytes > EVENT_BYTES_MAX:
         raise TooLarge(
             f"an event of {size_bytes} bytes; the limit is {EVENT_BYTES_MAX}: put large content into a blob and name it"
         )
     for name in (stream, event.type, origin.actor, origin.correlation_id, origin.causation_id, *event.tags):
         # A character takes at most 4 bytes: only a long name is worth encoding to be sure.
-        if name and len(name) * 4 > NAME_BYTES_MAX and len(name.encode()) > NAME_BYTES_MAX:
+        if name and len(name) > _SHORT_CHARACTERS and len(name.encode()) > NAME_BYTES_MAX:
             raise TooLarge(f"a name of {len(name.encode())} bytes ({name[:40]!r}…); the limit is {NAME_BYTES_MAX}")
     if not stream or not event.type:
         raise ValueError("an event needs a stream and a type")

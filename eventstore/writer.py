@@ -91,8 +91,9 @@ class _Ticket:
         self.attempt: _Attempt | None = None
         self.result: Any = None
         self.error: BaseException | None = None
-        self.turn = threading.Lock()  # released when there is something to do: an answer to take, or the lead
-        self.turn.acquire()
+        self.turn: threading.Lock | None = (
+            None  # of one who waits; released when there is something to do: an answer to take, or the lead
+        )
 
     @property
     def done(self) -> bool:
@@ -164,7 +165,7 @@ class Writer:
         try:
             with self._gate:
                 self._join(ticket)
-            if not ticket.leads:
+            if ticket.turn is not None:
                 ticket.turn.acquire()
             if ticket.leads:
                 self._lead()
@@ -174,6 +175,41 @@ class Writer:
             raise ticket.error
         return ticket.result
 
+    def checkpoint(self, wait_ms: int) -> bool:
+        """Bring the write-ahead log into the database and cut it back to nothing; whether it was. Gives way to whoever writes, and after `wait_ms` to
+        a reader of an older state; who comes to write meanwhile waits for it. Raises Stopped, OutOfSpace, ReadOnly: it fails as a commit does."""
+        me = threading.get_ident()
+        if self._leader == me:
+            return False
+        try:
+            with self._gate:
+                if self._stopped:
+                    raise Stopped(self._stopped)
+                if self._leader is not None:
+                    return False
+                self._leader = me
+            return self._cut_back(wait_ms)
+        finally:
+            with self._gate:
+                if self._leader == me:
+                    self._pass_on()
+
+    def _cut_back(self, wait_ms: int) -> bool:
+        put_off = True
+        try:
+            self._db.set_busy_timeout(wait_ms)
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            put_off = False
+        except (apsw.BusyError, apsw.LockedError):
+            return False
+        except apsw.Error as error:
+            raise self._explain(error) from error
+        finally:
+            self.checkpoints_put_off += put_off
+            self._db.set_busy_timeout(connection.BUSY_MS)
+        self._grown(self._db, "main", 0)
+        return True
+
     def _join(self, ticket: _Ticket) -> None:
         if self._stopped:
             raise Stopped(self._stopped)
@@ -181,9 +217,12 @@ class Writer:
             raise RuntimeError("a work must not submit: it would wait for itself; use the transaction that it was handed")
         if len(self._waiting) >= WAITING_MAX:
             raise Overloaded(f"{WAITING_MAX} commands are waiting to be written; try again in a second")
-        self._waiting.append(ticket)
         if self._leader is None:
             self._leader, ticket.leads = ticket.thread, True
+        else:
+            ticket.turn = threading.Lock()
+            ticket.turn.acquire()
+        self._waiting.append(ticket)
 
     def _leave(self, ticket: _Ticket) -> None:
         if ticket.leads:
@@ -194,13 +233,17 @@ class Writer:
             if not ticket.leads:
                 return
             ticket.leads = False
-            if self._waiting:
-                heir = self._waiting[0]
-                self._leader, heir.leads = heir.thread, True
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self._waiting:
+            heir = self._waiting[0]
+            self._leader, heir.leads = heir.thread, True
+            if heir.turn is not None:
                 heir.turn.release()
-            else:
-                self._leader = None
-                self._idle.notify_all()
+        else:
+            self._leader = None
+            self._idle.notify_all()
 
     def _gather(self) -> None:
         """After a crowd: those just answered are back within microseconds, if they may run. Without this every other commit would be for one,
@@ -231,7 +274,7 @@ class Writer:
             while self._batch:
                 ticket = self._batch[-1]
                 if ticket.done:
-                    if ticket.turn.locked():
+                    if ticket.turn is not None and ticket.turn.locked():
                         ticket.turn.release()
                 elif ticket.thread != self._leader and not (self._waiting and self._waiting[0] is ticket):
                     self._waiting.appendleft(ticket)
@@ -256,8 +299,8 @@ class Writer:
         db = self._db
         attempt = _Attempt()
         committing = False
-        relaxed = not all(ticket.durable for ticket in batch)
-        synced = any(ticket.durable for ticket in batch)
+        durable = sum([ticket.durable for ticket in batch])
+        relaxed, synced = durable < len(batch), durable > 0
         try:
             attempt.transaction = transaction = self._open(synced)
             if not synced and transaction.must_sync:

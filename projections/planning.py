@@ -45,11 +45,9 @@ def _item(slug: str, sha256: str | None, status: str, delays: str | None, durati
     return plan.Item(slug, sha256, status == "ready", _delays(delays) if delays else _STILL, duration_us)
 
 
-def state(db: apsw.Connection, instant_us: int, turn: Turn | None = None) -> plan.State:
-    """The state after the last event that this connection sees, with the messages that are live at `instant_us`.
-
-    With more than MESSAGES_MAX live messages, load it again when one has expired. `turn` replaces the newest turn (one that the plan
-    itself has answered since)."""
+def playing(db: apsw.Connection, turn: Turn | None = None) -> plan.State:
+    """The state after the last event that this connection sees, without messages: all that decides whose turn it is. `turn` replaces the newest
+    turn (one that the plan itself has answered since)."""
     entries = loop.plan_entries(loop.entries(db))
     mode, shuffle, seed, _ = loop.mode(db)
     turn = turn or newest_turn(db)
@@ -70,8 +68,14 @@ def state(db: apsw.Connection, instant_us: int, turn: Turn | None = None) -> pla
         default_duration_us=round(values["defaultDuration"] * 1_000_000),
         time_zone=values["timeZone"],
         clock=clock.get(db),
-        messages=messages.plan_messages(db, instant_us, MESSAGES_MAX),
+        messages=(),
     )
+
+
+def state(db: apsw.Connection, instant_us: int, turn: Turn | None = None) -> plan.State:
+    """As `playing`, with the messages that are live at `instant_us`. With more than MESSAGES_MAX live messages, load it again when one has
+    expired."""
+    return msgspec.structs.replace(playing(db, turn), messages=messages.plan_messages(db, instant_us, MESSAGES_MAX))
 
 
 class Moment(msgspec.Struct, frozen=True):

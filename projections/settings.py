@@ -12,7 +12,7 @@ import msgspec
 
 from projections.area import Area, At, turn_table, turn_writes
 from projections.plan import Turn
-from projections.rows import Patch, Put, Table, Write
+from projections.rows import Put, Table, Write
 
 Value = int | float | str | bool
 
@@ -94,10 +94,11 @@ class SettingChanged(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
 Event = SettingChanged
 EVENTS: dict[str, type[msgspec.Struct]] = {"setting.changed": SettingChanged}
 
-VALUES = Table("settings_values", (("name", "TEXT", False), ("value", "TEXT", False)))  # value: JSON
-VERSION = Table("settings_version", (("only", "INTEGER", False), ("version", "INTEGER", False)), seed=((1, 0),))
+VALUES = Table(  # value: JSON; version: of the stream, when it was last set
+    "settings_values", (("name", "TEXT", False), ("value", "TEXT", False), ("version", "INTEGER", False))
+)
 TURN = turn_table("settings")
-TABLES = (VALUES, VERSION, TURN)
+TABLES = (VALUES, TURN)
 _DEFAULTS = " UNION ALL ".join(
     f"SELECT '{setting.name}' AS name, '{msgspec.json.encode(setting.default).decode()}' AS value" for setting in SETTINGS
 )
@@ -117,8 +118,7 @@ def stream(event: Event) -> str:
 def fold(event: Event, at: At) -> tuple[Write, ...]:
     """The rows that change."""
     return (
-        Put(VALUES, (event.name,), {"value": msgspec.json.encode(event.value).decode()}),
-        Patch(VERSION, (1,), {"version": at.version}),
+        Put(VALUES, (event.name,), {"value": msgspec.json.encode(event.value).decode(), "version": at.version}),
         *turn_writes(TURN, event.turn, at),
     )
 
@@ -135,7 +135,7 @@ def get(db: apsw.Connection) -> dict[str, Value]:
 
 def version(db: apsw.Connection) -> int:
     """Version of the settings as a whole."""
-    return db.execute("SELECT version FROM settings_version").get
+    return db.execute("SELECT coalesce(max(version), 0) FROM settings_values").get
 
 
 def resources(db: apsw.Connection) -> dict[str, Value]:

@@ -174,7 +174,7 @@ def load(db: apsw.Connection, command: AdoptRecords, now_us: int) -> State:
         named.update(command.state.loop or ())
         if command.state.active is not None and command.state.active.slug is not None:
             named.add(command.state.active.slug)
-    before = planning.state(db, now_us)
+    before = planning.playing(db)
     items = planning.items(db, slugs | named)
     standing = {record.id: jobs.standing(db, record.id) for record in command.jobs}
     return State(

@@ -84,7 +84,7 @@ def load(db: apsw.Connection, command: Command, now_us: int) -> State:
         case RemoveLoopItem(slug=slug):
             slugs = {slug}
     mode, shuffle, seed, version = loop.mode(db)
-    state = planning.state(db, now_us)
+    state = planning.playing(db)
     named = planning.items(db, slugs)
     state = msgspec.structs.replace(state, items={**named, **state.items})
     return State(loop.entries(db), mode, shuffle, seed, version, frozenset(named), state)

@@ -132,7 +132,7 @@ def slug_base(filename: str) -> str:
 
 def load(db: apsw.Connection, command: Command, now_us: int) -> State:
     """The item, its place in loop and choice, and the plan."""
-    state = planning.state(db, now_us)
+    state = planning.playing(db)
     taken = frozenset[str]()
     if isinstance(command, AddMedia):
         slug = media.slug_of_content(db, command.sha256)

@@ -36,7 +36,7 @@ class State(msgspec.Struct, frozen=True):
 
 def load(db: apsw.Connection, command: Control | Jump, now_us: int) -> State:
     """The plan with the item that the command names."""
-    state = planning.state(db, now_us)
+    state = planning.playing(db)
     if isinstance(command, Control):
         return State(state, known=True)
     named = planning.items(db, {command.slug})

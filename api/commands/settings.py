@@ -23,16 +23,17 @@ class ChangeSettings(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """The settings as they are, their version, and the plan."""
+    """The settings as they are, their version, and the plan where the command may change it."""
 
     values: Mapping[str, Value]
     version: int
-    plan: plan.State
+    plan: plan.State | None
 
 
 def load(db: apsw.Connection, command: ChangeSettings, now_us: int) -> State:
-    """Everything; it is little."""
-    return State(settings.get(db), settings.version(db), planning.state(db, now_us))
+    """All settings; they are few."""
+    planned = planning.playing(db) if command.values.keys() & _PLANNED else None
+    return State(settings.get(db), settings.version(db), planned)
 
 
 def decide(command: ChangeSettings, state: State, context: Context) -> Sequence[msgspec.Struct]:
@@ -47,12 +48,14 @@ def decide(command: ChangeSettings, state: State, context: Context) -> Sequence[
     if faults:
         raise Rejected("invalid", "; ".join(fault.message for fault in faults), faults)
     changed = {name: value for name, value in command.values.items() if state.values[name] != value}
-    after = msgspec.structs.replace(
-        state.plan,
-        default_duration_us=round(changed.get("defaultDuration", state.values["defaultDuration"]) * 1_000_000),
-        time_zone=changed.get("timeZone", state.values["timeZone"]),
-    )
-    turn = plan.carried(state.plan, after, context.now_us) if changed.keys() & _PLANNED else None
+    turn = None
+    if state.plan is not None and changed.keys() & _PLANNED:
+        after = msgspec.structs.replace(
+            state.plan,
+            default_duration_us=round(changed.get("defaultDuration", state.values["defaultDuration"]) * 1_000_000),
+            time_zone=changed.get("timeZone", state.values["timeZone"]),
+        )
+        turn = plan.carried(state.plan, after, context.now_us)
     last = len(changed) - 1
     return [SettingChanged(name, value, turn if place == last else None) for place, (name, value) in enumerate(changed.items())]
 
