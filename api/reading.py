@@ -22,13 +22,18 @@ def open_for_reading(data: DataDirectory, clock: Clock | None = None, *, prepare
         folding.prepare(store)
         return store
     if version == schema.FORMAT:
-        store = EventStore.open(data.database, clock=clock, read_only=True)
+        store = _look(data, clock)
         if not prepare or is_current(store):
             return store
         store.close()
-    store = data.open_store(clock)
-    folding.prepare(store)
-    return store
+    with data.open_store(clock) as store:
+        folding.prepare(store)
+    return _look(data, clock)
+
+
+def _look(data: DataDirectory, clock: Clock | None) -> EventStore:
+    """For one person's question: who waits for the answer ends it with Ctrl-C, and nobody else waits for the connection."""
+    return EventStore.open(data.database, clock=clock, read_only=True, read_seconds_max=None)
 
 
 def is_current(store: EventStore) -> bool:

@@ -73,7 +73,8 @@ def _opened(data: DataDirectory) -> EventStore:
         try:
             return data.open_store()
         except Unusable as error:
-            if error.code != "not_writable":
+            # What a start refuses to write on is just what is to be looked at.
+            if error.code not in ("not_writable", "damaged"):
                 raise
     return open_for_reading(data, prepare=False)
 
@@ -87,16 +88,16 @@ def _verify(store: EventStore, blobs: Path, progress: Callable[[str], None]) -> 
                 problems.append(problem)
 
     progress("log")
-    with store.reading() as db:
+    with store.reading(patient=True) as db:
         take(Problem(one.code, one.message, one.mend, one.position) for one in log_check.check(db, store.log_id))
     progress("projections")
     take(_recover(store))
     events, head, digest, files = 0, 0, "", list[tuple[str, str]]()
     try:
-        with store.reading() as db:
+        with store.reading(patient=True) as db:
             fresh, folded_to = MemoryRows(folding.all_tables()), read_head(db).position
             take(_fold_log(db, fresh, folded_to))
-        with store.snapshot() as db:
+        with store.snapshot(patient=True) as db:
             head = read_head(db).position
             events = db.execute("SELECT count(*) FROM events").get
             if not any(problem.code == "fold" for problem in problems):

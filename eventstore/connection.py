@@ -6,7 +6,6 @@ Every pragma with its reason stands in `PRAGMAS`. No statement of the log or of 
 from __future__ import annotations
 
 import os
-import queue
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -14,9 +13,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import apsw
+import msgspec
 
 from eventstore import schema
 from eventstore.errors import Overloaded, Stopped, Unusable
+from eventstore.statements import READ_SECONDS_MAX, ReadWatch, Statements
 
 BUSY_MS = 5_000
 """How long a statement waits for the lock of another process."""
@@ -53,6 +54,11 @@ WRITER_PRAGMAS: tuple[tuple[str, str | int, str], ...] = (
         16 * 1024 * 1024,
         "bytes; a WAL that once grew is cut back at the next checkpoint",
     ),
+    (
+        "analysis_limit",
+        400,
+        "rows of each index that PRAGMA optimize looks at: what SQLite's authors advise beside a running application",
+    ),
 )
 
 STATEMENT_CACHE = 256
@@ -63,6 +69,13 @@ READERS_MAX = 4
 
 READER_WAIT_SECONDS = 10.0
 """A reader that finds the pool empty for this long meets a bug, not load: reads are bounded pages."""
+
+READER_AGE_SECONDS = 3_600.0
+"""A connection this old is closed when it comes back, and the next one is set up and read back anew: one great read must not fill its cache for good,
+nor a setting that somebody changed on it last."""
+
+READER_LENDINGS_MAX = 100_000
+"""So is one that was lent this often: opening takes as long as some hundred small reads, which is then nothing."""
 
 
 def uri(path: Path, **parameters: str | int) -> str:
@@ -220,33 +233,70 @@ def open_reader(path: Path, vfs: str | None = None) -> apsw.Connection:
     return db
 
 
-class Readers:
-    """A bounded pool of read connections. Close it when no read is under way."""
+class ReaderCounts(msgspec.Struct, frozen=True):
+    """What the pool of readers did since the log was opened. `opened`, `renewed`: connections; `lent`, `lent_most`: of them in use now, and at once;
+    `timeouts`: who asked for one and waited in vain."""
 
-    def __init__(self, path: Path, vfs: str | None = None, most: int = READERS_MAX) -> None:
+    opened: int = 0
+    renewed: int = 0
+    lent: int = 0
+    lent_most: int = 0
+    timeouts: int = 0
+
+
+class _Pooled:
+    """A connection of the pool, with its age."""
+
+    __slots__ = ("db", "lendings", "opened_at", "watch")
+
+    def __init__(self, db: apsw.Connection, watch: ReadWatch, opened_at: float) -> None:
+        self.db, self.watch, self.opened_at = db, watch, opened_at
+        self.lendings = 0
+
+
+class Readers:
+    """A bounded pool of read connections, each watched by `statements`. Close it when no read is under way."""
+
+    def __init__(
+        self,
+        path: Path,
+        vfs: str | None = None,
+        most: int = READERS_MAX,
+        statements: Statements | None = None,
+        seconds_max: float | None = READ_SECONDS_MAX,
+    ) -> None:
+        """`seconds_max`: how long a statement may take that nobody called patient; None: as long as it wants. The ages of connections are those of
+        the clock of `statements`."""
         self._path, self._vfs, self._most = path, vfs, most
-        self._idle: queue.LifoQueue[apsw.Connection] = queue.LifoQueue()
-        self._opened = 0
-        self._lock = threading.Lock()
+        self._statements = statements or Statements()
+        self._seconds_max = seconds_max
+        self._idle: list[_Pooled] = []
+        self._lent = self._lent_most = self._opened = self._renewed = self._timeouts = 0
+        self._free = threading.Condition(threading.Lock())
         self._closed = False
 
-    @contextmanager
-    def borrow(self) -> Generator[apsw.Connection]:
-        """A connection for the length of the block. Inside, every statement sees its own newest state; see `snapshot`."""
-        db = self._take()
-        try:
-            yield db
-        finally:
-            if self._closed:
-                close(db)
-            else:
-                self._idle.put(db)
+    def counts(self) -> ReaderCounts:
+        """What the pool did so far."""
+        with self._free:
+            return ReaderCounts(self._opened, self._renewed, self._lent, self._lent_most, self._timeouts)
 
     @contextmanager
-    def snapshot(self) -> Generator[apsw.Connection]:
+    def borrow(self, patient: bool = False) -> Generator[apsw.Connection]:
+        """A connection for the length of the block. Inside, every statement sees its own newest state; see `snapshot`. A statement that takes
+        longer than the bound raises TooSlow, unless the borrower is `patient`: then it may take as long as reading the whole file does, and the
+        borrower sees to it that it ends."""
+        pooled = self._take()
+        pooled.watch.seconds_max = None if patient else self._seconds_max
+        try:
+            yield pooled.db
+        finally:
+            self._give_back(pooled)
+
+    @contextmanager
+    def snapshot(self, patient: bool = False) -> Generator[apsw.Connection]:
         """A connection inside one read transaction: all statements of the block see one state. Keep it short: the WAL cannot be
-        cut back while it lasts."""
-        with self.borrow() as db:
+        cut back while it lasts. `patient`: as with `borrow`."""
+        with self.borrow(patient) as db:
             db.execute("BEGIN")
             try:
                 yield db
@@ -254,28 +304,42 @@ class Readers:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
 
-    def _take(self) -> apsw.Connection:
-        if self._closed:
-            raise Stopped("the log was closed")
-        try:
-            return self._idle.get_nowait()
-        except queue.Empty:
-            pass
-        with self._lock:
-            if self._opened < self._most:
-                db = open_reader(self._path, self._vfs)
-                self._opened += 1
-                return db
-        try:
-            return self._idle.get(timeout=READER_WAIT_SECONDS)
-        except queue.Empty:
-            raise Overloaded(f"all {self._most} read connections are in use for {READER_WAIT_SECONDS:.0f} s; try again") from None
+    def _take(self) -> _Pooled:
+        with self._free:
+            if not self._free.wait_for(lambda: self._closed or self._idle or self._lent < self._most, READER_WAIT_SECONDS):
+                self._timeouts += 1
+                raise Overloaded(f"all {self._most} read connections are in use for {READER_WAIT_SECONDS:.0f} s; try again")
+            if self._closed:
+                raise Stopped("the log was closed")
+            pooled = self._idle.pop() if self._idle else self._open()
+            pooled.lendings += 1
+            self._lent += 1
+            self._lent_most = max(self._lent_most, self._lent)
+            return pooled
+
+    def _open(self) -> _Pooled:
+        db = open_reader(self._path, self._vfs)
+        self._opened += 1
+        return _Pooled(db, ReadWatch(db, self._statements, self._seconds_max), self._statements.now())
+
+    def _give_back(self, pooled: _Pooled) -> None:
+        aged = pooled.lendings >= READER_LENDINGS_MAX or self._statements.now() - pooled.opened_at >= READER_AGE_SECONDS
+        with self._free:
+            self._lent -= 1
+            keep = not aged and not self._closed
+            if keep:
+                self._idle.append(pooled)
+            elif aged:
+                self._renewed += 1
+            self._free.notify()
+        if not keep:
+            close(pooled.db)
 
     def close(self) -> None:
         """Close every idle connection; borrowed ones close when they come back."""
-        self._closed = True
-        while True:
-            try:
-                close(self._idle.get_nowait())
-            except queue.Empty:
-                return
+        with self._free:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            self._free.notify_all()
+        for pooled in idle:
+            close(pooled.db)

@@ -72,6 +72,12 @@ class OutOfSpace(Refused):
     code = "out_of_space"
 
 
+class TooSlow(Refused):
+    """A read took longer than its bound and was ended, so that others get their turn. Asking for less is the right answer."""
+
+    code = "too_slow"
+
+
 class Busy(Refused):
     """Another process kept the write lock longer than the bounded wait."""
 

@@ -21,6 +21,7 @@ import msgspec
 
 from eventstore import chain, connection, schema
 from eventstore.clock import Clock, SystemClock, logtime_at, random_bytes, uuid7
+from eventstore.connection import ReaderCounts
 from eventstore.errors import ReadOnly, Refused, Stopped, TooLarge, Unusable
 from eventstore.head import Bell, HeadWatch, runtime_folder
 from eventstore.migrating import migrate
@@ -36,9 +37,10 @@ from eventstore.record import (
     Origin,
     RecordedEvent,
 )
+from eventstore.statements import READ_SECONDS_MAX, Statements, WriteWatch
 from eventstore.subscription import Subscription
-from eventstore.transaction import Remembered, Transaction, short_form
-from eventstore.verify import Problem, check
+from eventstore.transaction import Remembered, Transaction, Versions, short_form
+from eventstore.verify import Problem, StartCheck, check, check_start
 from eventstore.writer import Writer
 
 if TYPE_CHECKING:
@@ -56,8 +58,9 @@ CLOSE_WAIT_SECONDS = 10.0
 class ReaderPool(Protocol):
     """Where read connections come from; see `connection.Readers`."""
 
-    def borrow(self) -> AbstractContextManager[apsw.Connection]: ...
-    def snapshot(self) -> AbstractContextManager[apsw.Connection]: ...
+    def borrow(self, patient: bool = False) -> AbstractContextManager[apsw.Connection]: ...
+    def snapshot(self, patient: bool = False) -> AbstractContextManager[apsw.Connection]: ...
+    def counts(self) -> ReaderCounts: ...
     def close(self) -> None: ...
 
 
@@ -68,11 +71,14 @@ class _SharedConnection:
         self._db, self._lock = db, lock
 
     @contextmanager
-    def borrow(self) -> Generator[apsw.Connection]:
+    def borrow(self, patient: bool = False) -> Generator[apsw.Connection]:
         with self._lock:
             yield self._db
 
     snapshot = borrow
+
+    def counts(self) -> ReaderCounts:
+        return ReaderCounts()
 
     def close(self) -> None:
         """Nothing to close: the writer owns the connection."""
@@ -90,11 +96,18 @@ class EventStore:
         randomness: Callable[[int], bytes],
         lock: threading.RLock | None,
         sync_after_seconds: float = SYNC_AFTER_SECONDS,
+        statements: Statements | None = None,
+        started: StartCheck | None = None,
     ) -> None:
         self.path = path
+        self.statements = statements or Statements()
+        """What is known of slow statements."""
+        self.started = started
+        """The check that this opening made, or None when it made none: for reading, or in memory."""
         self.clock = clock
         self._db = db
         self._randomness = randomness
+        self._versions = Versions()
         self._readers = readers
         self._memory_lock = lock
         self._dirty_seen = False
@@ -112,6 +125,7 @@ class EventStore:
         self._rung = head.position
         self.writer: Writer | None = None
         if db is not None:
+            self._watching = WriteWatch(db, self.statements)
             self.writer = Writer(db, self._begin, self._committed, str(path.parent) if path else None)
             if head.synced_position < head.position:  # left by a process that died
                 self._sync_later()
@@ -126,10 +140,13 @@ class EventStore:
         read_only: bool = False,
         vfs: str | None = None,
         sync_after_seconds: float = SYNC_AFTER_SECONDS,
+        read_seconds_max: float | None = READ_SECONDS_MAX,
     ) -> EventStore:
         """Open the log at `path` (a file; a folder means its pixelog.db; ":memory:" a log that is gone with the object), creating it
         when missing. The folder must exist. `randomness(n)` gives n bytes for ids, `sync_after_seconds` is how long relaxed events may wait to
-        be synced, `vfs` names a SQLite VFS. Raises Unusable."""
+        be synced, `vfs` names a SQLite VFS, `read_seconds_max` is the bound for a statement of those who read without patience. Raises Unusable.
+
+        Opening for writing looks at the end of the log first, and refuses one that is not whole."""
         clock = clock or SystemClock()
         if str(path) == ":memory:":
             lock = threading.RLock()
@@ -138,11 +155,16 @@ class EventStore:
             _create(db, clock, randomness)
             return cls(None, db, _SharedConnection(db, lock), clock, randomness, lock)
         path = Path(path)
-        if path.is_dir():
-            path = path / "pixelog.db"
-        if not path.parent.is_dir():
-            raise Unusable("missing", f"the folder {path.parent} does not exist; create it first")
-        version = connection.inspect(path)
+        try:
+            if path.is_dir():
+                path = path / "pixelog.db"
+            if not path.parent.is_dir():
+                raise Unusable("missing", f"the folder {path.parent} does not exist; create it first")
+            version = connection.inspect(path)
+        except PermissionError as error:
+            raise Unusable("not_writable", f"{path} cannot be reached; check owner and permissions of its folders") from error
+        statements = Statements()
+        readers = connection.Readers(path, vfs, statements=statements, seconds_max=read_seconds_max)
         if read_only:
             if version is None:
                 raise Unusable("missing", f"there is no log at {path}")
@@ -150,14 +172,17 @@ class EventStore:
                 raise Unusable(
                     "older", f"{path} was written by an older pixelog; open it for writing once, to bring it up to date"
                 )
-            return cls(path, None, connection.Readers(path, vfs), clock, randomness, None)
+            return cls(path, None, readers, clock, randomness, None, statements=statements)
         db = connection.open_writer(path, vfs)
         try:
             if version is None:
                 _create(db, clock, randomness)
             else:
                 migrate(db, path, version)
-            return cls(path, db, connection.Readers(path, vfs), clock, randomness, None, sync_after_seconds)
+            started = check_start(db)
+            if started.problem is not None:
+                raise _not_whole(path, started.problem)
+            return cls(path, db, readers, clock, randomness, None, sync_after_seconds, statements, started)
         except BaseException as error:
             connection.close(db)
             reason = connection.unusable(path, error)
@@ -243,10 +268,13 @@ class EventStore:
     def _begin(self) -> Transaction:
         if self._db is None:
             raise ReadOnly("this log was opened for reading only")
-        return Transaction(self._db, self.clock.read(), self._randomness)
+        self._watching.begins()
+        return Transaction(self._db, self.clock.read(), self._randomness, self._versions)
 
     def _committed(self, transaction: Transaction) -> None:
+        self._watching.committed()
         head = transaction.head
+        transaction.committed()
         self._dirty_seen = head.dirty
         if head.synced_position < head.position:
             self._sync_later()
@@ -283,13 +311,18 @@ class EventStore:
 
     # -- reading -------------------------------------------------------------------------------------------------------------------
 
-    def reading(self) -> AbstractContextManager[apsw.Connection]:
-        """A read connection for the length of a block."""
-        return self._readers.borrow()
+    def reading(self, patient: bool = False) -> AbstractContextManager[apsw.Connection]:
+        """A read connection for the length of a block. A statement on it that takes more than ten seconds raises TooSlow; who knows that his take
+        longer, and sees to it that they end, is `patient`."""
+        return self._readers.borrow(patient)
 
-    def snapshot(self) -> AbstractContextManager[apsw.Connection]:
-        """A read connection inside one read transaction; keep the block short."""
-        return self._readers.snapshot()
+    def snapshot(self, patient: bool = False) -> AbstractContextManager[apsw.Connection]:
+        """A read connection inside one read transaction; keep the block short. `patient`: as with `reading`."""
+        return self._readers.snapshot(patient)
+
+    def reader_counts(self) -> ReaderCounts:
+        """What the pool of read connections did so far."""
+        return self._readers.counts()
 
     def head(self) -> Head:
         """The end of the log now."""
@@ -333,7 +366,7 @@ class EventStore:
 
     def verify(self) -> list[Problem]:
         """Everything that is wrong with the log itself: gaps, versions, chain, times, SQLite's integrity. Empty when nothing is."""
-        with self.reading() as db:
+        with self.reading(patient=True) as db:
             return list(check(db, self.log_id))
 
     def backup(self, file: str | Path) -> Manifest:
@@ -394,6 +427,12 @@ class EventStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _not_whole(path: Path, problem: Problem) -> Unusable:
+    where = "" if problem.position is None else f" (position {problem.position})"
+    message = f"{path} is damaged and is not written on: {problem.message}{where}; {problem.mend}; all of it says: pixelog verify"
+    return Unusable("damaged", message)
 
 
 def _create(db: apsw.Connection, clock: Clock, randomness: Callable[[int], bytes]) -> None:

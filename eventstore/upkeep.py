@@ -8,10 +8,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import apsw
 import msgspec
 
-from eventstore import connection
+from eventstore.errors import ReadOnly
 from eventstore.store import EventStore
 from eventstore.transaction import RELAXED_KEYS_KEPT_US, Transaction
 
@@ -29,9 +28,6 @@ FREE_PAGES_KEPT = 1_024
 
 KEYS_PER_STEP = 500
 """Idempotency keys forgotten in one transaction, a few milliseconds."""
-
-ANALYSIS_ROWS = 400
-"""Rows of each index that SQLite looks at to estimate it: what its authors recommend for use beside an application."""
 
 
 class Files(msgspec.Struct, frozen=True):
@@ -61,35 +57,18 @@ def _size(path: Path) -> int:
 def checkpoint(store: EventStore) -> bool:
     """Bring the write-ahead log into the database and cut it back to nothing, unless somebody is in the way. Whether it was.
 
-    Over a connection of its own, which SQLite keeps in step with all others. Raises apsw.IOError when a sync failed: the log still has everything.
+    Raises Stopped when a sync failed, which ends writing as a failed commit does; OutOfSpace, ReadOnly: the log still has everything.
     """
     if store.path is None:
         return True
-    db = connection.open_writer(store.path)
-    try:
-        db.execute(f"PRAGMA busy_timeout = {CHECKPOINT_WAIT_MS}").fetchall()
-        try:
-            db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        except (apsw.BusyError, apsw.LockedError):
-            return False
-        return True
-    finally:
-        db.close()
+    if store.writer is None:
+        raise ReadOnly("this log was opened for reading only")
+    return store.writer.checkpoint(CHECKPOINT_WAIT_MS)
 
 
 def optimise(store: EventStore) -> None:
-    """Let SQLite look again at indexes that have changed much."""
-    if store.path is None:
-        return
-    db = connection.open_writer(store.path)
-    try:
-        db.execute(f"PRAGMA busy_timeout = {CHECKPOINT_WAIT_MS}; PRAGMA analysis_limit = {ANALYSIS_ROWS}").fetchall()
-        try:
-            db.execute("PRAGMA optimize").fetchall()
-        except (apsw.BusyError, apsw.LockedError):
-            return  # somebody is writing; there is another day
-    finally:
-        db.close()
+    """Let SQLite look again at indexes that have changed much, some rows of each (`analysis_limit`)."""
+    store.transact(lambda transaction: transaction.db.execute("PRAGMA optimize").fetchall() and None, durable=False)
 
 
 def give_back(store: EventStore) -> int:

@@ -53,10 +53,42 @@ def check(db: apsw.Connection, log_id: str) -> Iterator[Problem]:
         yield from _check_file(db)
         yield from _check_guards(db)
         head = read_head(db)
-        yield from _check_events(db, head, chain.start(log_id))
+        yield from _check_events(db, head, chain.start(log_id), 0)
         yield from _check_end(db)
     except (apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.SQLError, Unusable) as error:
-        yield Problem("sqlite", f"the database cannot be read any further: {error}", RESTORE)
+        yield _unreadable(error)
+
+
+def _unreadable(error: Exception) -> Problem:
+    return Problem("sqlite", f"the database cannot be read any further: {error}", RESTORE)
+
+
+class StartCheck(msgspec.Struct, frozen=True):
+    """What a start looked at: the last `position`, and the first problem of the log's end or its guards, if there is one."""
+
+    position: int
+    problem: Problem | None = None
+
+
+def check_start(db: apsw.Connection) -> StartCheck:
+    """The cheap check before anything is written: the guards are there, the head row is that of the last event, and that event carries the
+    hash of what it holds and of the one before it. One read transaction; the cost does not depend on the length of the log."""
+    db.execute("BEGIN")
+    try:
+        head = read_head(db)
+        after = max(0, head.position - 1)
+        link: Any = db.execute("SELECT chain FROM events WHERE position = ?", (after,)).get
+        if not after:
+            link = chain.start(str(db.execute("SELECT value FROM log WHERE key = 'log_id'").get))
+        found = [*_check_guards(db), *_check_events(db, head, link, after), *_check_end(db)]
+        if link is None:
+            found.insert(0, _gap(after, after))
+        return StartCheck(head.position, found[0] if found else None)
+    except apsw.SQLError as error:
+        return StartCheck(0, _unreadable(error))
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
 
 
 def _check_file(db: apsw.Connection) -> Iterator[Problem]:
@@ -77,11 +109,11 @@ def _check_guards(db: apsw.Connection) -> Iterator[Problem]:
             yield Problem("guard", f"the trigger {name}, which keeps the log append-only, {what}", RESTORE)
 
 
-def _check_events(db: apsw.Connection, head: Head, chain_0: bytes) -> Iterator[Problem]:
-    """Each event against the one before it, as stored: a changed event is reported once, not all that follow."""
-    position = 0
+def _check_events(db: apsw.Connection, head: Head, link: bytes | None, after: int) -> Iterator[Problem]:
+    """Each event after `after` against the one before it, as stored: a changed event is reported once, not all that follow. `link`: the hash of the
+    event at `after`, or of the start; None when there is none."""
+    position = after
     logtime_us: int | None = None
-    link: bytes | None = chain_0
     while position < head.position:
         rows: list[Any] = db.execute(_PAGE, (position, head.position, PAGE_EVENTS)).fetchall()
         for row in rows:

@@ -46,7 +46,7 @@ def keep(store: EventStore, folder: Path, stop: Callable[[], bool] = lambda: Fal
     there = snapshot.positions(folder)
     if store.path is None or head - (there[0] if there else 0) < EVERY_EVENTS:
         return None
-    with store.reading() as db:
+    with store.reading(patient=True) as db:
         after, rows = _newest(db, folder, head) or (0, MemoryRows(folding.all_tables()))
         for _ in folding.fold_onwards(db, rows, after, head, every=False):
             if stop() or rows.count() > ROWS_MAX:
