@@ -48,6 +48,10 @@ CHECKPOINT_PAGES = 2_000
 """Pages in the write-ahead log before they are brought into the database: about 8 MiB, read again in some 20 ms at a start after a kill. A round
 costs three syncs: at half the size they would be two in a hundred of all."""
 
+WAITS_SECONDS = ((0.0001, 80), (0.001, 100), (0.01, connection.BUSY_MS // 10))
+"""How a lock of another process is waited for: (pause, how many times). Most are held for less than a millisecond, the shortest wait of SQLite's own;
+in all it gives up after the time of `connection.BUSY_MS`, as SQLite would."""
+
 CLOSE_WAIT_SECONDS = 30.0
 """How long `close` waits for the commit under way. A card may stall for seconds; an interrupted leader must not hang the end for ever."""
 
@@ -141,6 +145,7 @@ class Writer:
         self.checkpoints_put_off = 0
         """Checkpoints that a full disk or a long reader kept from finishing."""
         if path is not None:
+            db.set_busy_handler(_wait_for_lock)
             db.wal_autocheckpoint(0)
             db.set_wal_hook(self._grown)
 
@@ -433,6 +438,16 @@ class Writer:
             if failed is None and self._wal_pages:
                 self._checkpoint()
             connection.close(self._db)
+
+
+def _wait_for_lock(tries: int) -> bool:
+    """SQLite's busy handler: pause, and say whether to try again."""
+    for seconds, times in WAITS_SECONDS:
+        if tries < times:
+            time.sleep(seconds)
+            return True
+        tries -= times
+    return False
 
 
 def _cause(error: apsw.IOError) -> int:

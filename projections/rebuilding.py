@@ -40,8 +40,8 @@ CATCH_UP_EVENTS = 2_000
 STEP_SECONDS = 0.010
 """What one write transaction of a rebuild is to take while nobody else writes; the number of rows in it is adapted to this."""
 
-QUIET_STEP_SECONDS = 0.001
-"""The same while others write: a commit of theirs then waits no longer than the shortest sleep of SQLite's busy handler."""
+QUIET_STEP_SECONDS = 0.0005
+"""The same while others write: a commit of theirs that meets it takes about twice as long as one that does not."""
 
 ROWS_AT_FIRST = 100
 """Rows in the first transaction of each table, before their cost is known."""
