@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import apsw
 import msgspec
 
-from api.commands.catalogue import HANDLERS
+from api.commands.catalogue import AREA_OF, HANDLERS
 from api.commands.deciding import Context, Handler
 from eventstore.clock import WALL_STEP_US, Reading, random_bytes, uuid7
 from eventstore.errors import Busy
@@ -68,7 +68,8 @@ class _Behind(Exception):
     """The tables do not know the end of the log: another program has appended to it without folding. Folding on from there would leave a hole."""
 
 
-_BEHIND = "SELECT EXISTS (SELECT 1 FROM projections WHERE position < ? AND stopped IS NULL)"
+_STANDING = "SELECT count(*) FILTER (WHERE position < ? AND stopped IS NULL), count(stopped) FROM projections"
+"""How many areas lie behind the head, and how many are stopped."""
 
 
 class Executor:
@@ -102,8 +103,12 @@ class Executor:
                 if known is not None:
                     answer: Any = Stored(known.status, known.answer)
                     return Outcome(known.position, answer, (), replayed=True)
-            if transaction.db.execute(_BEHIND, (transaction.head.position,)).get:
+            standing: Any = transaction.db.execute(_STANDING, (transaction.head.position,)).fetchone()
+            behind, halted = standing
+            if behind:
                 raise _Behind
+            if halted:  # also for a command that would change nothing: what it was judged against is not what the log says
+                folding.check_running(transaction.db, AREA_OF[command.__class__])
             events = self._carry_out(transaction, handler, command, origin)
             outcome = Outcome(transaction.head.position, respond(transaction.db, events), events)
             if repeat is not None:

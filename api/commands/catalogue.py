@@ -21,8 +21,9 @@ from api.commands import (
 )
 from api.commands.deciding import Handler
 
-HANDLERS: Mapping[type, Handler] = {
-    command: handler
-    for area in (media, loop, active, playback, settings, messages, jobs, heartbeats, display, device, plays, access, adoptions)
-    for command, handler in area.HANDLERS.items()
-}
+_AREAS = (media, loop, active, playback, settings, messages, jobs, heartbeats, display, device, plays, access, adoptions)
+
+HANDLERS: Mapping[type, Handler] = {command: handler for area in _AREAS for command, handler in area.HANDLERS.items()}
+
+AREA_OF: Mapping[type, str] = {command: area.__name__.rpartition(".")[2] for area in _AREAS for command in area.HANDLERS}
+"""The area of each command, by the name that its module shares with its projection."""

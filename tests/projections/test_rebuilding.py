@@ -17,6 +17,7 @@ from api.commands.heartbeats import RecordHeartbeat
 from api.commands.jobs import QueueJob
 from api.commands.media import AddMedia, RemoveMedia, UpdateMedia
 from api.commands.messages import PostMessage
+from api.commands.settings import ChangeSettings
 from api.execution import Executor
 from eventstore.errors import Busy
 from eventstore.store import EventStore
@@ -297,6 +298,16 @@ def test_a_stopped_area_goes_on_when_its_fold_is_right_again(store: EventStore) 
     Executor(store).execute(AddMedia("x.gif", "9" * 64, 9, "image/gif", "animation", add_to_loop=True))
     with store.reading() as db:
         assert folding.stopped(db) == {}
+
+
+def test_a_stopped_area_refuses_what_would_change_nothing(store: EventStore) -> None:
+    """What the command is judged against is not what the log says; the refusal names the area and the mend."""
+    executor, head = Executor(store), store.head().position
+    assert executor.execute(ChangeSettings({"brightness": 100})).events == ()
+    rebuilding.stop(store, folding.CannotFold("settings", 3, "setting.changed", FoldError("no")))
+    with pytest.raises(AreaStopped, match=r"settings is stopped: .* pixelog rebuild settings"):
+        executor.execute(ChangeSettings({"brightness": 100}))
+    assert store.head().position == head
 
 
 def test_catching_up_stops_at_what_does_not_fit(tmp_path: Path, broken_loop: None) -> None:
