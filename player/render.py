@@ -308,7 +308,7 @@ def _nothing(image: Image.Image, note: str | None) -> None:
         title = _fitted("Nothing to show", (room, image.height), size * 3 // 2, True, size, 1)
         blocks.append(_said("Nothing to show", room, title.size, _INK, size, True, 2))
         if hint:
-            blocks.append(_said(note or "Add a picture, an animation or a video.", room, size, _QUIET, size // 2))
+            blocks.append(_said(note or "Add a picture or an animation.", room, size, _QUIET, size // 2))
         return blocks
 
     _column(

@@ -52,7 +52,7 @@ VIEWS = {
 GOLDEN = {
     "address": "b7175dee70fde60c",
     "address_small": "5cef82fca9182b37",
-    "nothing": "9aa315b5c50ba3d4",
+    "nothing": "c097a50c8c031308",
     "preparing": "ef77930b9b41c352",
     "cards": "794fa7ee08506474",
     "dim": "cbfeb3f061b15b35",
