@@ -134,6 +134,11 @@ class HeadWatch:
         """The newest head position known here; the log may be further."""
         return self._position
 
+    @property
+    def closed(self) -> bool:
+        """Whether the log was closed: nothing will be announced any more."""
+        return self._closed
+
     def ring(self, position: int) -> None:
         """Tell other processes that the head is at `position`. Called after the commit."""
         if self._bell is not None:

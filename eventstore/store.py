@@ -39,6 +39,7 @@ from eventstore.record import (
 )
 from eventstore.statements import READ_SECONDS_MAX, Statements, WriteWatch
 from eventstore.subscription import Subscription
+from eventstore.tail import Tail
 from eventstore.transaction import Remembered, Transaction, Versions, short_form
 from eventstore.verify import Problem, StartCheck, check, check_start
 from eventstore.writer import Writer
@@ -118,6 +119,7 @@ class EventStore:
         self._syncer: threading.Thread | None = None
         bell = Bell(runtime_folder(path.parent) / f"{path.name}.bell") if path is not None else None
         self.watch = HeadWatch(self._look, bell)
+        self.tail = Tail(self.watch, self.reading, lock)
         with readers.borrow() as reader:
             self.log_id: str = reader.execute("SELECT value FROM log WHERE key = 'log_id'").get
         head = self.head()
