@@ -7,13 +7,14 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from hashlib import sha256
 from pathlib import Path
 
 import apsw
 import pytest
 
-from eventstore import schema
+from eventstore import schema, verify
 from eventstore.errors import ReadOnly, Stopped, Unusable
 from eventstore.store import EventStore
 from eventstore.testing.clock import FakeClock
@@ -142,18 +143,119 @@ except Unusable as error:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody without rights")
-@pytest.mark.parametrize("what", ["folder", "file"])
-def test_what_cannot_be_written_is_refused(path: Path, what: str) -> None:
-    """A folder or a file without the right to write: one code, no traceback."""
-    EventStore.open(path).close()
-    for folder in path.parents:
-        if not os.stat(folder).st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o055)
-    path.parent.chmod(0o555 if what == "folder" else 0o777)
-    path.chmod(0o444)
-    root = Path(__file__).parent.parent.parent
-    done = subprocess.run([sys.executable, "-c", AS_NOBODY, path, root], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout == "not_writable\n"
+@pytest.mark.parametrize(
+    ("what", "mode", "file_mode"),
+    [("folder", 0o555, 0o444), ("file", 0o777, 0o444), ("way", 0o700, 0o644)],
+    ids=lambda one: str(one),
+)
+def test_what_cannot_be_written_is_refused(what: str, mode: int, file_mode: int) -> None:
+    """A folder or a file without the right to write, or a folder that lets nobody in: one code, no traceback."""
+    # Not under pytest's own folder, which every other run of pytest on this machine closes to others when it begins.
+    with tempfile.TemporaryDirectory(prefix="pixelog-test-") as name:
+        path = Path(name) / "log.db"
+        EventStore.open(path).close()
+        path.parent.chmod(mode)
+        path.chmod(file_mode)
+        command = [sys.executable, "-c", AS_NOBODY, path, Path(__file__).parent.parent.parent]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.stdout, done.stderr, done.returncode) == ("not_writable\n", "", 0), what
+
+
+def changed(path: Path, *statements: str, events: int = 5) -> Path:
+    """A log of some events, changed by a plain SQLite connection with the guards taken off and put back."""
+    with EventStore.open(path) as store:
+        for number in range(events):
+            store.append("s", event(str(number)))
+    db = apsw.Connection(str(path))
+    guards = db.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
+    for name, _ in guards:
+        db.execute(f"DROP TRIGGER {name}")
+    for statement in statements:
+        db.execute(statement)
+    for _, sql in guards:
+        db.execute(str(sql))
+    db.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("UPDATE events SET data = '{}' WHERE position = 5", "event 5 is not what was written: its hash does not fit (position 5)"),
+        ("UPDATE events SET actor = 'x' WHERE position = 5", "event 5 is not what was written: its hash does not fit (position 5)"),
+        ("UPDATE events SET chain = zeroblob(32) WHERE position = 4", "event 5 is not what was written: its hash does not fit (position 5)"),
+        ("DELETE FROM events WHERE position = 5", "event 5 is missing from the log (position 5)"),
+        ("DELETE FROM events WHERE position = 4", "event 4 is missing from the log (position 4)"),
+        ("DELETE FROM events", "event 4 is missing from the log (position 4)"),
+        ("UPDATE head SET position = 4", "the hash in the head row is not that of the last event (position 4)"),
+        ("UPDATE head SET (position, chain, logtime) = (SELECT position, chain, logtime FROM events WHERE position = 4)",
+         "the head row is at 4, but there are events up to 5 (position 5)"),
+        ("UPDATE head SET position = 9", "event 8 is missing from the log (position 8)"),
+        ("UPDATE head SET position = 0", "the hash in the head row is not that of the last event (position 0)"),
+        ("UPDATE head SET chain = zeroblob(32)", "the hash in the head row is not that of the last event (position 5)"),
+        ("UPDATE head SET logtime = logtime + 1", "the logtime in the head row is not that of the last event (position 5)"),
+    ],
+)  # fmt: skip
+def test_a_log_whose_end_is_not_whole_is_not_written_on(path: Path, statement: str, said: str) -> None:
+    """What is wrong, where, and the mend; nothing of it changes, and the check of everything can still be made."""
+    before = contents(changed(path, statement).parent)
+    code, message = refusal(path)
+    assert code == "damaged"
+    assert said in message
+    assert "restore a backup: pixelog restore FILE" in message
+    assert contents(path.parent) == before
+    with EventStore.open(path, read_only=True) as store:
+        assert store.verify() != []
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("DROP TRIGGER head_not_deleted; DELETE FROM head", "the log has no head row; restore a backup"),
+        ("DROP TABLE head", "no such table: head"),
+        ("DROP TABLE events", "no such table: events"),
+        (
+            "DROP TRIGGER events_not_updated",
+            "the trigger events_not_updated, which keeps the log append-only, is missing; restore",
+        ),
+    ],
+)
+def test_a_log_that_lacks_a_part_is_not_written_on(path: Path, statement: str, said: str) -> None:
+    """A row, a table or a guard that is gone; whoever took off a guard could have changed anything since."""
+    changed(path)
+    db = apsw.Connection(str(path))
+    db.execute(statement).fetchall()
+    db.close()
+    code, message = refusal(path)
+    assert (code, said in message) == ("damaged", True), message
+
+
+@pytest.mark.parametrize("events", [0, 1, 2, 3])
+def test_a_whole_end_is_written_on(path: Path, events: int) -> None:
+    """However short the log is; what was looked at is known, and a log opened to read only is not looked at."""
+    changed(path, events=events)
+    with EventStore.open(path) as store:
+        assert store.started == verify.StartCheck(events)
+        assert store.append("s", event()).position == events + 1
+    with EventStore.open(path, read_only=True) as store:
+        assert store.started is None
+
+
+def test_the_check_of_a_start_does_not_depend_on_the_length_of_the_log(path: Path) -> None:
+    """It takes as many steps for ten thousand events as for ten, give or take the depth of a tree."""
+    steps: list[int] = []
+    with EventStore.open(path) as store:
+        for many in (10, 10_000):
+            while store.head().position < many:
+                store.append("s", [event()] * min(1_000, many - store.head().position), durable=False)
+            with store.reading() as db:
+                counted: list[None] = []
+                db.set_progress_handler(lambda counted=counted: bool(counted.append(None)), 1)
+                assert verify.check_start(db).problem is None
+                db.set_progress_handler(None)
+                steps.append(len(counted))
+    assert 100 < steps[0] < 2_000
+    assert abs(steps[1] - steps[0]) < 50
 
 
 def test_a_read_only_open(path: Path) -> None:
