@@ -183,7 +183,7 @@ class Tail:
         """Read one page into the ring, which is the caller's turn; whether there was something new."""
         begin = self.position
         if self.watch.position - begin > RING_EVENTS:
-            begin = self.watch.position - limit  # who is that far behind reads the log anyway
+            begin = max(begin, self.watch.position - limit)  # who is that far behind reads the log anyway
         events = read_page(db, begin, limit).events
         with self._lock:
             self.pages += 1

@@ -1,7 +1,7 @@
 """Server-sent events: one follower of the log, from where it stands, without end (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 
 The log is the buffer and the cursor is one number, so nothing is skipped or repeated however slow the reader is: `send` waits for it, and meanwhile
-the log grows. Near the end a reader is fed from the shared tail, behind it from pages of the log. A filter is always SQLite's, over the log.
+the log grows. Near the end a reader is fed from the shared tail, filtered or not; behind it from pages of the log.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from starlette.types import Receive, Scope, Send
 
 from api import overview
 from api.http.door import Door, Snapshot
-from api.http.tail import PAGE_EVENTS, block
-from eventstore.reading import EVERYTHING, Filter, read_page
+from api.http.tail import PAGE_EVENTS, Piece, block, joined
+from eventstore.reading import Filter, read_page
+from eventstore.tail import matcher
 
 CHUNK_BYTES = 256 * 1024
 """Bytes handed to the connection at once: what a reader that has stopped reading costs in memory."""
-
-NEAR_EVENTS = 500
-"""A filtered reader at most this far behind is answered on the event loop; further behind, on a thread."""
 
 COMMENT_SECONDS = 15.0
 """A sign of life for proxies and readers when there are no events."""
@@ -78,6 +76,7 @@ class EventStream:
         self._cursor = after
         self._told = after  # what the reader knows of the cursor
         self._filter = filter
+        self._matches = matcher(filter)
         self._epoch = epoch
         self._greeting = greeting
         self._woken = asyncio.Event()
@@ -137,40 +136,16 @@ class EventStream:
         tail = self._door.tail
         if self._cursor >= tail.position:
             return b""
-        piece = self._from_tail()
-        if piece is not None:
-            return piece
-        if self._filter != EVERYTHING and tail.position - self._cursor <= NEAR_EVENTS:
-            with self._door.snapshot() as snapshot:
-                page = self._page(snapshot)
-        else:
-            page = await self._door.read(self._page)
-        piece, told, self._cursor = page
-        if piece:
-            self._told = told
-        return piece
+        piece = tail.after(self._cursor, CHUNK_BYTES, self._matches) or await self._door.read(self._page)
+        self._cursor = piece.cursor
+        if piece.content:
+            self._told = piece.told
+        return piece.content
 
-    def _from_tail(self) -> bytes | None:
-        """The next events from the shared tail; None when they are not there, or have to be filtered."""
-        found = self._door.tail.after(self._cursor, CHUNK_BYTES) if self._filter == EVERYTHING else None
-        if found is None:
-            return None
-        piece, self._cursor = found
-        self._told = self._cursor
-        return piece
-
-    def _page(self, snapshot: Snapshot) -> tuple[bytes, int, int]:
-        """A page of the log as bytes, about CHUNK_BYTES at most; the position of its last event, and that up to which it was looked at."""
+    def _page(self, snapshot: Snapshot) -> Piece:
+        """A page of the log, for a reader who has fallen out of the tail."""
         page = read_page(snapshot.db, self._cursor, PAGE_EVENTS, self._filter)
-        pieces: list[bytes] = []
-        size = told = 0
-        for event in page.events:
-            pieces.append(block(event, snapshot.log_id))
-            told = event.position
-            size += len(pieces[-1])
-            if size > CHUNK_BYTES:
-                return b"".join(pieces), told, told
-        return b"".join(pieces), told, page.scanned_to
+        return joined(page.events, lambda event: block(event, snapshot.log_id), page.scanned_to, CHUNK_BYTES)
 
     def _word(self, now_seconds: float) -> bytes:
         """What there is to say without an event: a checkpoint, a comment, or nothing yet."""

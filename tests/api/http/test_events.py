@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+import eventstore.tail
 from projections.times import parse_rfc3339
 
 
@@ -263,13 +264,56 @@ def test_streams_end_at_once_when_the_service_stops(serving: Any, listen: Any, t
 # -- the tail ------------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_tail_is_bounded(shared: Any, listen: Any, monkeypatch: pytest.MonkeyPatch, until: Any) -> None:
-    """Its ring forgets the oldest, and readers go on from the log."""
-    from api.http import tail
-
-    monkeypatch.setattr(tail, "RING_EVENTS", 5)
-    stream = listen("/events/stream")
-    place = stream.take(1)[0].id
+def test_the_tail_is_bounded(shared: Any, listen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ring forgets the oldest, and readers, filtered or not, go on from the log."""
+    monkeypatch.setattr(eventstore.tail, "RING_EVENTS", 5)
+    whole = listen("/events/stream")
+    place = whole.take(1)[0].id
+    filtered = listen(f"/events/stream?after={place}&type=message.*&type=job.*")
     for number in range(30):
         post(shared, str(number))
-    assert [event.id for event in stream.take(30)] == list(range(place + 1, place + 31))
+    for stream in (whole, filtered):
+        assert [event.id for event in stream.take(30)] == list(range(place + 1, place + 31))
+    tail = shared.service.store.tail
+    assert tail.position - tail.before < 10
+
+
+def test_filtered_readers_share_the_tail(shared: Any, listen: Any, until: Any) -> None:
+    """Many of them cost one read of what is new, and each gets what matches."""
+    place = shared.head_position()
+    streams = [listen(f"/events/stream?after={place}&type={kind}.*") for kind in ("message", "setting") for _ in range(20)]
+    tail = shared.service.store.tail
+    until(lambda: tail.followers == 1)
+    before = tail.pages
+    brightness = shared.get("/settings").json()["brightness"]
+    for number in range(5):
+        post(shared, str(number))
+        shared.patch("/settings", json={"brightness": (brightness + 1 + number) % 100})
+    for number, stream in enumerate(streams):
+        seen: list[int] = []
+        for event in stream.events():
+            if event.event == "":
+                seen.append(event.id)
+            if len(seen) == 5:
+                break
+        assert seen == list(range(place + (1 if number < 20 else 2), place + 11, 2))
+    assert tail.pages - before <= 10
+
+
+def test_the_tail_is_kept_only_while_somebody_follows(serving: Any, listen: Any, tmp_path: Any, until: Any) -> None:
+    """It is empty and takes nothing in before the first reader and after the last."""
+    with serving(tmp_path / "data") as house:
+        tail = house.service.store.tail
+        post(house, "a")
+        assert (tail.followers, tail.pages) == (0, 0)
+        stream = listen("/events/stream", house=house)
+        stream.take(1)
+        post(house, "b")
+        stream.take(1)
+        assert (tail.followers, tail.position - tail.before) == (1, 1)
+        stream.close()
+        until(lambda: tail.followers == 0)
+        assert tail.position == tail.before
+        pages = tail.pages
+        post(house, "c")
+        assert tail.pages == pages
