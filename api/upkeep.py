@@ -6,15 +6,17 @@ its next turn; it never ends the service. The check of everything runs in a proc
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import apsw
 import msgspec
@@ -24,6 +26,7 @@ from api.execution import Executor
 from eventstore import upkeep
 from eventstore.errors import StoreError
 from projections import active, attesting, folding, loop, media, plays, snapshots
+from projections.times import rfc3339
 
 IDLE_SECONDS = 5.0
 """The log counts as idle when nothing durable or relaxed came for this long."""
@@ -64,15 +67,33 @@ CHECK_AFTER_SECONDS = 600.0
 CHECK_SECONDS_MAX = 3600.0
 """A check that takes longer is ended and tells so: ten million events take less."""
 
+CHECK_SECONDS = 24 * 3600.0
+"""Interval of the checks of everything: each reads all files once, which is nothing for a card and much for its queue."""
+
+CHECK_AGAIN_SECONDS = 3600.0
+"""Interval while there is something wrong: who has mended it wants to see so."""
+
+CHECK_SOON_SECONDS = 60.0
+"""A problem that was known before this start is looked for soon."""
+
+CHECKED = "verified.json"
+"""Where the outcome of the last check lies, beside the screen in shared memory: it outlives the service, and after a boot all is checked anew."""
+
+CHECKED_BYTES_MAX = 65_536
+"""A larger file is none of ours."""
+
 Standing = Literal["ok", "degraded", "failed"]
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One check for the health page: its standing, its figure, the figure's unit."""
+    """One check for the health page: its standing, its figure and the figure's unit; what would mend it, where it is not ok; what else there is to
+    count."""
 
     status: Standing
     value: int | str | None
     unit: str | None = None
+    mend: str | msgspec.UnsetType = msgspec.UNSET
+    figures: dict[str, int | str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Duty:
@@ -103,11 +124,16 @@ class Upkeep:
         self._began_at = clock()
         self._head, self._moved_at = -1, clock()
         self._attested_at = clock()
-        self._checked: Check | None = None
+        self._checked_file = data.runtime() / CHECKED
+        self._checked = _kept(self._checked_file)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pixelog-upkeep", daemon=True)
         self._checking: subprocess.Popen[bytes] | None = None
+        self._said: IO[bytes] | None = None
         self._checking_since = 0.0
+        known = self._checked is not None and self._checked.status != "ok"
+        check_first = min(CHECK_AFTER_SECONDS, CHECK_SOON_SECONDS) if known else CHECK_AFTER_SECONDS
+        self._verifying = Duty("verify", CHECK_SECONDS, self._begin_check, idle=True, first_seconds=check_first)
         self.duties = (
             Duty("checkpoint", 30, self._checkpoint, idle=True),
             Duty("attest", 10, self._attest),
@@ -118,7 +144,7 @@ class Upkeep:
             Duty("tmp", 3600, self._sweep_temporary, first_seconds=30),
             Duty("blobs", 3600, self._sweep_blobs, idle=True, first_seconds=90),
             Duty("packs", 600, self._sweep_packs, idle=True, first_seconds=100),
-            Duty("verify", 24 * 3600, self._begin_check, idle=True, first_seconds=CHECK_AFTER_SECONDS),
+            self._verifying,
         )
 
     # -- the thread ----------------------------------------------------------------------------------------------------------------
@@ -133,9 +159,7 @@ class Upkeep:
         if self._thread.ident is not None:
             self._thread.join()
         if self._checking is not None:
-            self._checking.kill()
-            self._checking.wait()
-            self._checking = None
+            self._end_check()
         deadline = self._clock() + ATTEST_AT_END_SECONDS
         self._guarded(Duty("attest", 0, lambda: self._attest_now(lambda: self._clock() > deadline)))
 
@@ -146,9 +170,9 @@ class Upkeep:
     def turn(self) -> None:
         """Do one piece of each duty that is due."""
         now = self._clock()
+        self._look_at_check()
         if self._store.writer is not None and self._store.writer.stopped is not None:
             return
-        self._look_at_check()
         head = self._store.head().position
         if head != self._head:
             self._head, self._moved_at = head, now
@@ -191,7 +215,7 @@ class Upkeep:
         with self._store.reading() as db:
             if not attesting.unattested(db):
                 return False
-        with self._store.snapshot() as db:
+        with self._store.snapshot(patient=True) as db:
             said = attesting.attest(db, stop)
         if said is not None:
             self._executor.note(said)
@@ -257,35 +281,60 @@ class Upkeep:
             command = [sys.executable, "-m", "pixelog", "verify", "--json", "--data", str(self._data.root)]
             if nice is not None:
                 command = [nice, "-n", "19", *command]
-            self._checking = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
-            )
-            self._checking_since = self._clock()
+            # Into a file: what a damaged log has to say does not fit into a pipe that nobody reads meanwhile.
+            said = tempfile.TemporaryFile()  # noqa: SIM115
+            try:
+                self._checking = subprocess.Popen(command, stdout=said, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+            except OSError:
+                said.close()
+                raise
+            self._said, self._checking_since = said, self._clock()
         return False
 
     def _look_at_check(self) -> None:
-        checking = self._checking
-        if checking is None:
+        if self._checking is None:
             return
-        if checking.poll() is None:
-            if self._clock() - self._checking_since > CHECK_SECONDS_MAX:
-                checking.kill()
-                checking.wait()
-                self._checking, self._checked = None, Check("degraded", "the check of everything took too long and was ended")
-            return
-        said = checking.stdout.read() if checking.stdout is not None else b""
-        if checking.stdout is not None:
-            checking.stdout.close()
-        self._checking, self._checked = None, outcome(said)
+        if self._checking.poll() is not None:
+            self._take_outcome()
+        elif self._clock() - self._checking_since > CHECK_SECONDS_MAX:
+            self._end_check()
+            self._note_outcome(
+                Check("degraded", "the check of everything took too long and was ended", mend="run: pixelog verify")
+            )
+
+    def _take_outcome(self) -> None:
+        said, self._checking, self._said = self._said, None, None
+        if said is not None:
+            with said:
+                said.seek(0)
+                self._note_outcome(outcome(said.read(), int(self._now() * 1_000_000)))
+
+    def _end_check(self) -> None:
+        checking, said, self._checking, self._said = self._checking, self._said, None, None
+        if checking is not None:
+            checking.kill()
+            checking.wait()
+        if said is not None:
+            said.close()
+
+    def _note_outcome(self, found: Check) -> None:
+        """Keep an outcome until the next one, also beyond this process."""
+        self._checked = found
+        if found.status != "ok":
+            self._verifying.due_at = min(self._verifying.due_at, self._clock() - self._began_at + CHECK_AGAIN_SECONDS)
+        part = self._checked_file.with_name(f"{CHECKED}.part")
+        try:
+            part.write_bytes(msgspec.json.encode(found))
+            os.replace(part, self._checked_file)
+        except OSError as error:
+            self._verifying.failure = f"verify: its outcome cannot be kept ({error.strerror})"
 
     def check_now(self) -> None:
         """Check everything and wait for the outcome, for tests."""
         self._begin_check()
-        if self._checking is not None and self._checking.stdout is not None:
-            said = self._checking.stdout.read()
-            self._checking.stdout.close()
+        if self._checking is not None:
             self._checking.wait()
-            self._checking, self._checked = None, outcome(said)
+            self._take_outcome()
 
     # -- health --------------------------------------------------------------------------------------------------------------------
 
@@ -296,27 +345,53 @@ class Upkeep:
             stopped, last = folding.stopped(db), attesting.newest(db)
         failures = [duty.failure for duty in self.duties if duty.failure is not None]
         return {
-            "areas": Check("failed", "; ".join(f"{area} is stopped: {why}" for area, why in stopped.items()))
+            "areas": Check(
+                "failed",
+                "; ".join(f"{area} is stopped: {why}" for area, why in stopped.items()),
+                mend=f"update pixelog, then: pixelog rebuild {' '.join(stopped)}",
+            )
             if stopped
             else Check("ok", "all are folded"),
-            "wal": Check("ok" if files.wal_bytes <= upkeep.WAL_BYTES_ALARM else "degraded", files.wal_bytes, "bytes"),
+            "wal": Check("ok", files.wal_bytes, "bytes")
+            if files.wal_bytes <= upkeep.WAL_BYTES_ALARM
+            else Check(
+                "degraded",
+                files.wal_bytes,
+                "bytes",
+                "a reader keeps it from being cut back: end other programs that read the log, or restart pixelog",
+            ),
             "database": Check("ok", files.database_bytes, "bytes"),
             "attested": Check("ok", last[0].said.at if last else None, "position"),
             "verified": self._checked or Check("ok", "not yet since the start"),
-            "upkeep": Check("degraded", "; ".join(failures)) if failures else Check("ok", "all duties done"),
+            "upkeep": Check(
+                "degraded", "; ".join(failures), mend="it is tried again by itself; free some space, or see the service's log"
+            )
+            if failures
+            else Check("ok", "all duties done"),
         }
 
 
-def outcome(said: bytes) -> Check:
-    """What `pixelog verify --json` said, as a check."""
+def outcome(said: bytes, at_us: int) -> Check:
+    """What `pixelog verify --json` said, as a check; `at_us`: when, by the wall clock."""
     try:
         report: Any = msgspec.json.decode(said)
+        figures: dict[str, int | str] = {"at": rfc3339(at_us), "position": report["head"]}
         if report["ok"]:
-            return Check("ok", report["events"], "events, all as they should be")
-        first = report["problems"][0]
-        return Check("failed", f"{len(report['problems'])} problems, first {first['code']}: {first['message']}; {first['mend']}")
+            return Check("ok", report["events"], "events, all as they should be", figures=figures)
+        first, count = report["problems"][0], len(report["problems"])
+        sentence = f"{count} problem{'s' * (count > 1)}, first {first['code']}: {first['message']}; {first['mend']}"
+        return Check("failed", sentence, mend=first["mend"], figures=figures)
     except (msgspec.DecodeError, LookupError, TypeError):
-        return Check("degraded", "the check of everything could not be made; see pixelog verify")
+        return Check("degraded", "the check of everything could not be made; see pixelog verify", mend="run: pixelog verify")
+
+
+def _kept(file: Path) -> Check | None:
+    """The outcome that an earlier service of this boot kept; None when there is none, or one that cannot be read, which is as good."""
+    try:
+        with open(file, "rb") as opened:
+            return msgspec.json.decode(opened.read(CHECKED_BYTES_MAX), type=Check)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 def _in_play(db: apsw.Connection) -> set[str]:

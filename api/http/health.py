@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-import msgspec
 from starlette.responses import Response
 
 from api.http.problems import Problem
 from api.http.requests import Call
 from api.http.responses import NO_STORE, json
 from api.http.routing import Route
+from api.upkeep import Check, Standing
+from eventstore.connection import READERS_MAX
+from eventstore.store import EventStore
+from eventstore.writer import Writer
 from projections import folding
 
 FREE_BYTES_LOW = 64 * 1024 * 1024
 """Below this uploads will soon fail."""
 
-Status = Literal["ok", "degraded", "failed"]
-
-
-class Check(msgspec.Struct, frozen=True):
-    """One check: its standing, its figure and the figure's unit."""
-
-    status: Status
-    value: int | str | None
-    unit: str | None = None
+_RESTART = "restart pixelog; if it happens again, check the card and restore a backup: pixelog restore FILE"
 
 
 async def livez(call: Call) -> Response:
@@ -47,28 +40,81 @@ async def healthz(call: Call) -> Response:
     """Every check with its figures; 503 when one has failed."""
     checks = _checks(call)
     standings = {check.status for check in checks.values()}
-    status: Status = "failed" if "failed" in standings else "degraded" if "degraded" in standings else "ok"
+    status: Standing = "failed" if "failed" in standings else "degraded" if "degraded" in standings else "ok"
     return json({"status": status, "checks": checks}, 503 if status == "failed" else 200, NO_STORE)
 
 
 def _checks(call: Call) -> dict[str, Check]:
     door = call.door
-    writer = door.service.store.writer
-    stopped = None if writer is None else writer.stopped
+    store = door.service.store
     with door.snapshot() as snapshot:
         head, folded = snapshot.head, folding.folded_to(snapshot.db)
     free_bytes = door.free_bytes()
     live = door.camera.sequence() is not None
     upkeep = door.service.upkeep
-    kept = {} if upkeep is None else {name: Check(one.status, one.value, one.unit) for name, one in upkeep.checks().items()}
-    return kept | {
-        "service": Check("ok" if door.stage == "ready" else "degraded", door.stage),
-        "log": Check("ok" if stopped is None else "failed", stopped or head.position, "position" if stopped is None else None),
-        "unsynced": Check("ok", head.position - head.synced_position, "events"),
-        "projections": Check("ok" if folded == head.position else "failed", head.position - folded, "events behind"),
-        "disk": Check("ok" if free_bytes >= FREE_BYTES_LOW else "degraded", free_bytes, "bytes free"),
-        "player": Check("ok" if live else "degraded", "live" if live else "none"),
+    kept = {} if upkeep is None else upkeep.checks()
+    return (
+        kept
+        | {
+            "service": Check("ok" if door.stage == "ready" else "degraded", door.stage),
+            "log": _log(store.writer, head.position),
+            "start": Check("ok", None if store.started is None else store.started.position, "position, its end and guards whole"),
+            "unsynced": Check("ok", head.position - head.synced_position, "events"),
+            "statements": _statements(store),
+            "readers": _readers(store),
+            "watch": Check(
+                "ok",
+                store.watch.missed,
+                "missed announcements",
+                figures={"missed": store.watch.missed, "failedLooks": store.watch.failed_looks},
+            ),
+            "projections": Check("ok", 0, "events behind")
+            if folded == head.position
+            else Check("failed", head.position - folded, "events behind", "restart pixelog; if it stays so: pixelog rebuild"),
+            "disk": Check("ok", free_bytes, "bytes free")
+            if free_bytes >= FREE_BYTES_LOW
+            else Check("degraded", free_bytes, "bytes free", "remove media that nobody needs, or take a larger card"),
+            "player": Check("ok", "live") if live else Check("degraded", "none", mend="start one: pixelog player, or pixelog up"),
+        }
+        | ({} if store.writer is None else {"writer": _writer(store.writer)})
+    )
+
+
+def _log(writer: Writer | None, position: int) -> Check:
+    if writer is None or writer.stopped is None:
+        return Check("ok", position, "position")
+    return Check("failed", writer.stopped, mend=_RESTART)
+
+
+def _writer(writer: Writer) -> Check:
+    figures: dict[str, int | str] = {
+        "commits": writer.commits,
+        "walPages": writer.wal_pages,
+        "checkpointsPutOff": writer.checkpoints_put_off,
     }
+    if writer.stopped is not None:
+        return Check("failed", writer.stopped, mend=_RESTART, figures=figures)
+    return Check("ok", writer.commits, "commits", figures=figures)
+
+
+def _statements(store: EventStore) -> Check:
+    counts = store.statements.counts()
+    figures: dict[str, int | str] = {"slow": counts.slow, "ended": counts.ended}
+    if counts.newest is not None:
+        figures |= {"newestMs": counts.newest.ms, "newestSql": counts.newest.sql}
+    return Check("ok", counts.slow, "slow ones", figures=figures)
+
+
+def _readers(store: EventStore) -> Check:
+    counts = store.reader_counts()
+    figures: dict[str, int | str] = {
+        "opened": counts.opened,
+        "renewed": counts.renewed,
+        "lent": counts.lent,
+        "lentMost": counts.lent_most,
+        "timeouts": counts.timeouts,
+    }
+    return Check("ok", counts.lent, f"of {READERS_MAX} connections", figures=figures)
 
 
 ROUTES = (Route("GET", "/livez", livez), Route("GET", "/readyz", readyz), Route("GET", "/healthz", healthz))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from api.service import StateService
 from api.upkeep import Upkeep
 from api.verification import verify
 from eventstore.errors import OutOfSpace
+from eventstore.store import EventStore
+from eventstore.testing.faults import Fault, FaultyVFS
 from projections import attesting
 
 DAY = 24 * 3600.0
@@ -186,6 +189,85 @@ def test_everything_is_checked_in_a_process_of_its_own(bench: Bench) -> None:
     said = bench.upkeep.checks()["verified"]
     assert said.status == "failed"
     assert "pixelog rebuild messages" in str(said.value)
+    assert said.mend == "make it anew from the log: pixelog rebuild messages"
+
+
+def test_an_outcome_stays_until_the_next(bench: Bench) -> None:
+    """Beyond the service that found it, too: a problem is not forgotten by a restart, and looked for again soon."""
+    bench.state.post_message("hello")
+    bench.upkeep.check_now()
+    known = bench.upkeep.checks()["verified"]
+    assert (known.status, known.figures) == ("ok", {"at": known.figures["at"], "position": 2})  # type: ignore[index]
+    after = Upkeep(bench.state.data, bench.state.executor)
+    assert after.checks()["verified"] == known
+    assert after._verifying.due_at == upkeep.CHECK_AFTER_SECONDS
+    bench.state.store.transact(lambda t: t.db.execute("DELETE FROM messages_posted") and None)
+    bench.upkeep.check_now()
+    failed = bench.upkeep.checks()["verified"]
+    after = Upkeep(bench.state.data, bench.state.executor)
+    assert after.checks()["verified"] == failed
+    assert after._verifying.due_at == upkeep.CHECK_SOON_SECONDS
+    assert bench.upkeep._verifying.due_at == bench.seconds + upkeep.CHECK_AGAIN_SECONDS
+    (bench.state.data.runtime() / upkeep.CHECKED).write_bytes(b"{")
+    assert Upkeep(bench.state.data, bench.state.executor).checks()["verified"].value == "not yet since the start"
+
+
+def test_a_check_with_much_to_say_comes_to_its_end(bench: Bench) -> None:
+    """More than a pipe holds that nobody reads meanwhile."""
+    bench.state.heartbeat("player")
+    bench.state.store.transact(
+        lambda t: (
+            t.db.execute(
+                "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 700) INSERT INTO heartbeats_services "
+                "SELECT printf('%0120d', x), status, details, seen_at, seen_logtime, stale_after, dead_after FROM n, heartbeats_services"
+            )
+            and None
+        )
+    )
+    bench.seconds = 700.0
+    bench.upkeep._begin_check()
+    deadline = time.monotonic() + 60
+    while bench.upkeep.checks()["verified"].status == "ok":
+        assert time.monotonic() < deadline, "the check does not end"
+        time.sleep(0.05)
+        bench.upkeep.turn()
+    assert str(bench.upkeep.checks()["verified"].value).startswith("700 problems, first projection: area heartbeats: ")
+
+
+def test_a_check_that_takes_too_long_is_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And says so; so is one under way at the service's end."""
+    processes: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        upkeep.subprocess, "Popen", lambda command, **options: processes.append(popen(["sleep", "600"])) or processes[-1]
+    )
+    bench.upkeep._begin_check()
+    bench.seconds += upkeep.CHECK_SECONDS_MAX + 1
+    bench.upkeep.turn()
+    said = bench.upkeep.checks()["verified"]
+    assert (said.status, said.value) == ("degraded", "the check of everything took too long and was ended")
+    bench.upkeep._begin_check()
+    bench.upkeep.stop()
+    assert [process.returncode for process in processes] == [-9, -9]
+
+
+def test_a_checkpoint_whose_sync_fails_stops_the_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In idle time as after a commit; the duty says so, and nothing is tried again."""
+    with FaultyVFS("idle-duty") as vfs:
+        opening = EventStore.open
+        monkeypatch.setattr(EventStore, "open", lambda path, **options: opening(path, vfs=vfs.name, **options))
+        one = Bench(tmp_path)
+        one.state.post_message("hello")
+        vfs.plant(Fault("eio", 1, ("sync",)))
+        one.after(31)
+        assert vfs.fired == 1
+        assert one.state.store.writer is not None
+        assert "restart to recover" in str(one.state.store.writer.stopped)
+        said = one.upkeep.checks()["upkeep"]
+        assert (said.status, "checkpoint: writing to the log failed" in str(said.value)) == ("degraded", True)
+        one.after(31)
+        assert vfs.fired == 1
+        one.state.close()
 
 
 def test_a_duty_that_fails_says_so_and_is_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,13 +295,15 @@ def test_a_stopped_area_is_said_loudly(bench: Bench) -> None:
     )
     said = bench.upkeep.checks()["areas"]
     assert (said.status, said.value) == ("failed", "loop is stopped: event 7 does not fit")
+    assert said.mend == "update pixelog, then: pixelog rebuild loop"
 
 
 def test_what_verify_may_say_is_understood() -> None:
     """Also when it says nothing."""
-    assert upkeep.outcome(b"").status == "degraded"
-    assert upkeep.outcome(b'{"ok":true,"events":3}').value == 3
-    assert upkeep.outcome(b"[]").status == "degraded"
+    assert upkeep.outcome(b"", 0).status == "degraded"
+    said = upkeep.outcome(b'{"ok":true,"events":3,"head":4}', 1_000_000)
+    assert (said.value, said.figures) == (3, {"at": "1970-01-01T00:00:01.000000Z", "position": 4})
+    assert upkeep.outcome(b"[]", 0).status == "degraded"
 
 
 def test_the_thread_begins_and_ends(tmp_path: Path) -> None:

@@ -165,14 +165,87 @@ def test_the_screen_as_it_was(house: Any) -> None:
 
 
 def test_probes(shared: Any) -> None:
-    """Alive, ready, and each check with its figure."""
+    """Alive, ready, and each check with its figure; what is not ok says what would mend it."""
     assert httpx.get(shared.url + "/livez").json() == {"status": "ok"}
     assert httpx.get(shared.url + "/readyz").json() == {"status": "ok"}
     health = httpx.get(shared.url + "/healthz").json()
     assert health["status"] == "degraded"  # there is no player
     assert {name: check["status"] for name, check in health["checks"].items()} == {
-        "service": "ok", "log": "ok", "unsynced": "ok", "projections": "ok", "disk": "ok", "player": "degraded",
+        "service": "ok", "log": "ok", "start": "ok", "unsynced": "ok", "writer": "ok", "statements": "ok", "readers": "ok", "watch": "ok",
+        "projections": "ok", "disk": "ok", "player": "degraded",
     }  # fmt: skip
+    checks = health["checks"]
+    assert {name: list(check) for name, check in checks.items() if "figures" not in check and "mend" not in check} == {
+        name: ["status", "value", "unit"] for name in ("service", "log", "start", "unsynced", "projections", "disk")
+    }
+    assert checks["player"]["mend"] == "start one: pixelog player, or pixelog up"
+    assert checks["writer"]["figures"].keys() == {"commits", "walPages", "checkpointsPutOff"}
+    assert checks["writer"]["value"] == shared.service.store.writer.commits
+    assert checks["readers"]["figures"].keys() == {"opened", "renewed", "lent", "lentMost", "timeouts"}
+    assert checks["readers"]["value"] >= 1  # the event loop's own
+    assert checks["watch"]["figures"] == {"missed": 0, "failedLooks": 0}
+
+
+def test_health_says_what_was_slow(house: Any) -> None:
+    """How many, and the newest with its text and its time."""
+    assert httpx.get(house.url + "/healthz").json()["checks"]["statements"]["figures"] == {"slow": 0, "ended": 0}
+    house.service.store.statements.note("SELECT slow", 1.5)
+    said = httpx.get(house.url + "/healthz").json()["checks"]["statements"]
+    assert (said["status"], said["value"]) == ("ok", 1)
+    assert said["figures"] == {"slow": 1, "ended": 0, "newestMs": 1500, "newestSql": "SELECT slow"}
+
+
+def test_health_says_what_the_start_looked_at(tmp_path: Path, serving: Any) -> None:
+    """The position at which the log ended then."""
+    with serving(tmp_path / "data") as house:
+        house.item("cat")
+        end = house.head_position()
+    with serving(tmp_path / "data") as house:
+        said = httpx.get(house.url + "/healthz").json()["checks"]["start"]
+    assert said == {"status": "ok", "value": end, "unit": "position, its end and guards whole"}
+
+
+def test_health_takes_in_the_duties_of_idle_time(house: Any) -> None:
+    """A stopped area and a found problem fail it, each with its mend."""
+    from api.upkeep import Upkeep
+
+    house.post("/messages", json={"text": "a"})
+    house.service.upkeep = upkeep = Upkeep(house.service.data, house.service.executor)
+    upkeep.check_now()
+    assert httpx.get(house.url + "/healthz").status_code == 200
+    house.service.store.transact(lambda t: t.db.execute("DELETE FROM messages_posted") and None)
+    upkeep.check_now()
+    house.service.store.transact(lambda t: t.db.execute("UPDATE projections SET stopped = 'no' WHERE area = 'loop'") and None)
+    health = httpx.get(house.url + "/healthz")
+    assert (health.status_code, health.json()["status"]) == (503, "failed")
+    checks = health.json()["checks"]
+    assert (checks["areas"]["status"], checks["areas"]["mend"]) == ("failed", "update pixelog, then: pixelog rebuild loop")
+    mend = "make it anew from the log: pixelog rebuild messages"
+    assert (checks["verified"]["status"], checks["verified"]["mend"]) == ("failed", mend)
+
+
+def test_a_read_that_takes_too_long_is_503(tmp_path: Path, serving: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to do, on the event loop and on a thread; the service goes on, and has counted it."""
+    from api.http import history, messages
+    from eventstore.store import EventStore
+
+    def endless(db: Any, *rest: Any) -> Any:
+        return db.execute("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n").get
+
+    opening = EventStore.open
+    monkeypatch.setattr(EventStore, "open", lambda path, **options: opening(path, read_seconds_max=0.05, **options))
+    with serving(tmp_path / "data") as house:
+        with monkeypatch.context() as patched:
+            patched.setattr(messages.messages, "last_expiry", endless)
+            patched.setattr(history, "state", endless)
+            for path in ("/messages", "/history/state?at=head"):
+                response = house.get(path)
+                assert (response.status_code, response.json()["type"]) == (503, "/problems/too-slow")
+                assert "ask for less" in response.json()["detail"]
+                assert response.headers["Retry-After"] == "5"
+        assert house.get("/messages").status_code == 200
+        assert house.get("/history/state?at=head").status_code == 200
+        assert httpx.get(house.url + "/healthz").json()["checks"]["statements"]["figures"]["ended"] == 2
 
 
 def test_a_log_that_has_stopped_is_not_ready(house: Any) -> None:
@@ -182,7 +255,12 @@ def test_a_log_that_has_stopped_is_not_ready(house: Any) -> None:
     try:
         ready = httpx.get(house.url + "/readyz")
         assert (ready.status_code, ready.headers["Retry-After"]) == (503, "5")
-        assert httpx.get(house.url + "/healthz").status_code == 503
+        health = httpx.get(house.url + "/healthz")
+        assert health.status_code == 503
+        for name in ("log", "writer"):
+            check = health.json()["checks"][name]
+            assert (check["status"], check["value"]) == ("failed", "the disk went away")
+            assert check["mend"].startswith("restart pixelog; ")
         assert house.post("/messages", json={"text": "a"}).status_code == 503
         assert house.get("/media/cat").status_code == 200
     finally:
