@@ -9,12 +9,17 @@ from typing import Any
 
 import apsw
 import msgspec
+from PIL import Image, UnidentifiedImageError
 
 from api.adopt import loop
 from api.adopt.loop_files import Content
+from api.adopt.loop_frames import Frames
+from api.adopt.secret_store import kept_secrets
 from api.commands.adoptions import JobRecord, MediaRecord
+from api.data import DataDirectory
 from eventstore.store import EventStore
-from projections import active, jobs, media, settings
+from player.pixels import unpack_rgb565
+from projections import active, adoptions, jobs, media, settings
 from projections import loop as loop_area
 from projections.times import rfc3339
 
@@ -28,15 +33,18 @@ class Difference(msgspec.Struct, frozen=True):
     here: Any
 
 
-def differences(store: EventStore, records: loop.Records, blobs: Path) -> list[Difference]:
-    """Everything in which the library here differs from the source."""
+def differences(store: EventStore, data: DataDirectory, records: loop.Records, name: str) -> list[Difference]:
+    """Everything in which the library here differs from the source that is called `name` here. Raises OSError when a file of the source cannot be
+    read."""
     found: list[Difference] = []
     with store.snapshot() as db:
         for record in records.media:
-            found += _of_media(db, record, records.contents.get(record.slug), blobs)
+            found += _of_media(db, record, records.contents.get(record.slug), data.blobs)
         for job in records.jobs:
             found += _of_job(db, job)
         found += _of_state(db, records)
+        found += _of_rest(db, records, name)
+    found += _of_secrets(data.secrets, records, name)
     return found
 
 
@@ -49,7 +57,11 @@ def _of_media(db: apsw.Connection, record: MediaRecord, content: Content | None,
     if item is None:
         yield Difference(record.key, "record", "present", None)
         return
-    pairs: list[tuple[str, Any, Any]] = [("filename", record.filename, item.filename)]
+    extra: Any = db.execute("SELECT extra FROM media_items WHERE slug = ?", (record.slug,)).get
+    pairs: list[tuple[str, Any, Any]] = [
+        ("filename", record.filename, item.filename),
+        ("extra", _as_json(record.extra), None if extra is None else msgspec.json.decode(extra)),
+    ]
     if record.uploaded_at_us is not None:
         pairs.append(("uploadedAt", rfc3339(record.uploaded_at_us), item.uploaded_at))
     if content is not None:
@@ -59,6 +71,7 @@ def _of_media(db: apsw.Connection, record: MediaRecord, content: Content | None,
     if item.status != "ready":  # once it is prepared, what the file itself says stands here
         duration = None if record.duration_us is None else record.duration_us / 1_000_000
         pairs += [
+            ("kind", record.kind, item.kind),
             ("type", record.type, item.type),
             ("width", record.width, item.width),
             ("height", record.height, item.height),
@@ -69,17 +82,42 @@ def _of_media(db: apsw.Connection, record: MediaRecord, content: Content | None,
 
 
 def _content(sha256: str | None, content: Content, blobs: Path) -> str:
-    """Whether the blob is the source's file, or a whole picture made of its frames."""
+    """Whether the blob is the source's file, or a picture that shows its frames; and whether the upload is held that it stands for."""
     if sha256 is None:
         return "gone"
     if content.file is not None and sha256 != content.file.sha256:
         return "another file"
+    for one in (sha256, *(() if content.original is None else (content.original.sha256,))):
+        try:
+            with open(blobs / one[:2] / one, "rb") as file:
+                whole = hashlib.file_digest(file, "sha256").hexdigest() == one
+        except OSError as error:
+            return f"unreadable: {error.strerror}"
+        if not whole:
+            return "damaged"
+    if content.frames is not None and not _shows(blobs / sha256[:2] / sha256, content.frames):
+        return "another picture"
+    return "as at the source"
+
+
+def _shows(picture: Path, frames: Frames) -> bool:
+    """Whether a picture has these frames, pixel for pixel."""
     try:
-        with open(blobs / sha256[:2] / sha256, "rb") as file:
-            whole = hashlib.file_digest(file, "sha256").hexdigest() == sha256
-    except OSError as error:
-        return f"unreadable: {error.strerror}"
-    return "as at the source" if whole else "damaged"
+        with Image.open(picture) as image:
+            if getattr(image, "n_frames", 1) != len(frames.parts) or image.size != frames.size:
+                return False
+            for number, frame in enumerate(frames.raw()):
+                image.seek(number)
+                if image.convert("RGB").tobytes() != unpack_rgb565(frame, *frames.size).tobytes():
+                    return False
+    except (UnidentifiedImageError, EOFError, SyntaxError):
+        return False
+    return True
+
+
+def _as_json(value: Any) -> Any:
+    """A value as it comes back from the log."""
+    return msgspec.json.decode(msgspec.json.encode(value))
 
 
 def _of_job(db: apsw.Connection, record: JobRecord) -> Iterator[Difference]:
@@ -112,3 +150,22 @@ def _of_state(db: apsw.Connection, records: loop.Records) -> Iterator[Difference
         pairs.append(("active", state.active.slug, active.get(db)[0].slug))
     for key, source, here in pairs:
         yield from _fields(key, [("value", source, here)])
+
+
+def _of_rest(db: apsw.Connection, records: loop.Records, name: str) -> Iterator[Difference]:
+    """What has no place here, and is kept with the adoption."""
+    adoption = adoptions.find(db, name, ["rest"]).get("rest")
+    kept: dict[str, Any] = {} if adoption is None else adoption.kept or {}
+    for part, source in records.state.rest.items():
+        yield from _fields(f"rest/{part}", [("value", _as_json(source), kept.get(part))])
+
+
+def _of_secrets(folder: Path, records: loop.Records, name: str) -> Iterator[Difference]:
+    """Secrets that are not kept as they are at the source; what they are is not said."""
+    try:
+        kept = kept_secrets(folder, name)
+    except OSError:
+        kept = {}
+    for path, secret in records.secrets.items():
+        if kept.get(path) != secret:
+            yield Difference(f"secrets/{path}", "value", "kept apart", "another" if path in kept else None)

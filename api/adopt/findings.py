@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -35,3 +37,23 @@ def shown(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def kind_of(value: Any) -> str:
+    """What a JSON value is, in a sentence."""
+    for type, name in (
+        (dict, "an object"),
+        (list, "a list"),
+        (str, "a text"),
+        (bool, "true or false"),
+        ((int, float), "a number"),
+    ):
+        if isinstance(value, type):
+            return name
+    return "null" if value is None else "something else"
+
+
+def quoted(value: Any) -> str:
+    """A value in a sentence, cut short."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"

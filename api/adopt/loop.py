@@ -14,14 +14,13 @@ from urllib.parse import quote
 import msgspec
 
 from api import media_types
-from api.adopt import values
+from api.adopt import loop_settings, values
 from api.adopt.documents import Unreadable, copied_database, has_table, read_json, rows
-from api.adopt.findings import Findings, shown
+from api.adopt.findings import Findings, kind_of, quoted, shown
 from api.adopt.loop_files import ORIGINAL, Content, Files
 from api.commands.adoptions import ActiveRecord, JobRecord, MediaRecord, StateRecord
 from eventstore.record import NAME_BYTES_MAX
 from projections.media import Kind, Status
-from projections.settings import BY_NAME, Value, problem
 
 SLUG_BYTES_MAX = NAME_BYTES_MAX - len("media/")
 """A slug names a stream of the log."""
@@ -50,6 +49,22 @@ STATUSES: dict[str, Status] = {
 _JOB_STATUSES = {"processing": "running", "completed": "completed", "error": "failed"}
 _ITEM_FIELDS = frozenset({"slug", "filename", "type", "size", "uploadedAt", "url", "duration", "width", "height", "frame_count"})
 _JOB_FIELDS = frozenset({"job_id", "filename", "status", "progress", "stage", "message", "timestamp", "created_at"})
+_OPTIONAL = frozenset(
+    {
+        "fps",
+        "processing_status",
+        "original_filename",
+        "frames",
+        "durations",
+        "frame_duration",
+        "format",
+        "loop_count",
+        "_optimized",
+        "created_at",
+    }
+)
+"""Fields of an item that LOOP knew and that have none here. One of its writers wrote null where another left the key out."""
+
 _INDEX_FIELDS = frozenset({"media", "loop", "active", "processing"})
 _OLD_TYPES: dict[str, Kind] = {"gif": "animation", "video": "video", "image": "image"}
 _USUAL_TYPES = {"gif": "image/gif", "video": "video/mp4"}
@@ -82,6 +97,8 @@ class Library(NamedTuple):
     jobs: dict[str, dict[str, Any]]
     rest: dict[str, Any]
     in_list: bool
+    row_count: int = 0
+    """Rows of media in the database, whatever becomes of them."""
 
 
 class Records(NamedTuple):
@@ -91,7 +108,7 @@ class Records(NamedTuple):
     jobs: list[JobRecord]
     state: StateRecord
     contents: dict[str, Content]
-    secrets: dict[str, str]
+    secrets: dict[str, Any]
 
 
 def find(source: Path) -> Installation:
@@ -132,8 +149,10 @@ def read(source: Path, findings: Findings, keep_going: bool) -> Records:
     """Everything of an installation. Raises NoInstallation, and Unreadable unless `keep_going`: then that file is told and passed over."""
     there = find(source)
     library = _library(there, findings, keep_going)
-    settings, rest, secrets = _config(there, findings, keep_going)
+    config_name = "" if there.config is None else there.name(there.config)
+    settings, rest, secrets = loop_settings.read(there.config, config_name, findings, keep_going)
     if library is None:
+        _tell_secrets(secrets, findings)
         return Records([], [], StateRecord(settings, rest=rest), {}, secrets)
     files = Files(there.media)
     media: list[MediaRecord] = []
@@ -149,6 +168,7 @@ def read(source: Path, findings: Findings, keep_going: bool) -> Records:
     jobs = [job for id, found in library.jobs.items() for job in _job(id, found, findings, secrets)]
     index_rest, found = values.without_secrets(library.rest, "index.")
     secrets |= found
+    _tell_secrets(secrets, findings)
     return Records(
         media,
         jobs,
@@ -156,6 +176,12 @@ def read(source: Path, findings: Findings, keep_going: bool) -> Records:
         contents,
         secrets,
     )
+
+
+def _tell_secrets(secrets: Mapping[str, Any], findings: Findings) -> None:
+    for name in secrets:
+        key = f"config/{name.removeprefix('config.')}" if name.startswith("config.") else name
+        findings.warn(key, "IR-0.9", "it is a secret: kept in the folder secrets, never in the log")
 
 
 # -- the generations -----------------------------------------------------------------------------------------------------------------
@@ -171,7 +197,7 @@ def _library(there: Installation, findings: Findings, keep_going: bool) -> Libra
                 raise
             findings.skip(error.file, "IR-0.2", error.why)
             library = None
-        if library is not None and (library.items or there.state is None):
+        if library is not None and (library.row_count or there.state is None):
             if there.state is not None:
                 why = "media.db has items and is the newer state; this file is ignored"
                 findings.skip(there.name(there.state), "IR-1.8", why)
@@ -205,9 +231,14 @@ def _read_index(path: Path, name: str, findings: Findings) -> Library:
         _list_or_none(index, "loop", name, findings),
         (index["active"],) if "active" in index else None,
         _jobs(index.get("processing"), findings),
-        {key: values.plain(value) for key, value in index.items() if key not in _INDEX_FIELDS and value is not None},
+        _rest({key: value for key, value in index.items() if key not in _INDEX_FIELDS}),
         isinstance(media, list),
     )
+
+
+def _rest(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What a state says beyond its library. A fresh device has no time of its last change yet."""
+    return {key: values.plain(value) for key, value in found.items() if value is not None or key != "last_updated"}
 
 
 def _list_or_none(index: Mapping[str, Any], key: str, name: str, findings: Findings) -> list[Any] | None:
@@ -223,13 +254,13 @@ def _of_dict(media: dict[str, Any], findings: Findings) -> dict[str, dict[str, A
     items: dict[str, dict[str, Any]] = {}
     for slug, item in media.items():
         if not isinstance(item, dict):
-            findings.skip(f"media/{slug}", "IR-1.1", f"it is {_kind_of(item)}, not an object")
+            findings.skip(f"media/{slug}", "IR-1.1", f"it is {kind_of(item)}, not an object")
         elif _is_slug(slug, f"media/{slug}", findings):
             inner: Any = item.get("slug")  # type: ignore[reportUnknownMemberType]
             if inner is None:
                 findings.warn(f"media/{slug}", "IR-1.1", "its own slug is absent; the key counts")
             elif inner != slug:
-                findings.warn(f"media/{slug}", "IR-1.1", f"its own slug is {_quoted(inner)}; the key counts")
+                findings.warn(f"media/{slug}", "IR-1.1", f"its own slug is {quoted(inner)}; the key counts")
             items[slug] = item
     return items
 
@@ -239,7 +270,7 @@ def _of_list(media: list[Any], findings: Findings) -> dict[str, dict[str, Any]]:
     items: dict[str, dict[str, Any]] = {}
     for place, item in enumerate(media):
         if not isinstance(item, dict):
-            findings.skip(f"media[{place}]", "IR-1.2", f"it is {_kind_of(item)}, not an object")
+            findings.skip(f"media[{place}]", "IR-1.2", f"it is {kind_of(item)}, not an object")
             continue
         slug: Any = item.get("slug")  # type: ignore[reportUnknownMemberType]
         if not isinstance(slug, str) or not slug:
@@ -268,12 +299,12 @@ def _jobs(found: Any, findings: Findings) -> dict[str, dict[str, Any]]:
     if found is None:
         return {}
     if not isinstance(found, dict):
-        findings.warn("processing", "IR-0.8", f"it is {_kind_of(found)}, not an object; taken as absent")
+        findings.warn("processing", "IR-0.8", f"it is {kind_of(found)}, not an object; taken as absent")
         return {}
     jobs: dict[str, dict[str, Any]] = {}
     for id, job in found.items():  # type: ignore[reportUnknownVariableType]
         if not isinstance(job, dict):
-            findings.skip(f"jobs/{id}", "IR-0.8", f"it is {_kind_of(job)}, not an object")
+            findings.skip(f"jobs/{id}", "IR-0.8", f"it is {kind_of(job)}, not an object")
         elif _is_slug(id, f"jobs/{id}", findings):  # type: ignore[reportUnknownArgumentType]
             jobs[id] = job
     return jobs
@@ -294,7 +325,7 @@ def _read_database(path: Path, name: str, findings: Findings) -> Library:
     for row in media:
         slug = row.get("slug")
         if not isinstance(slug, str):
-            findings.skip(f"media/{slug}", "IR-1.1", f"its slug is {_kind_of(slug)}, not text")
+            findings.skip(f"media/{slug}", "IR-1.1", f"its slug is {kind_of(slug)}, not text")
         elif _is_slug(slug, f"media/{slug}", findings):
             item = {
                 ("uploadedAt" if column == "uploaded_at" else column): value for column, value in row.items() if value is not None
@@ -304,15 +335,15 @@ def _read_database(path: Path, name: str, findings: Findings) -> Library:
     for row in jobs:
         id = row.pop("job_id", None)
         if not isinstance(id, str):
-            findings.skip(f"jobs/{id}", "IR-0.8", f"its id is {_kind_of(id)}, not text")
+            findings.skip(f"jobs/{id}", "IR-0.8", f"its id is {kind_of(id)}, not text")
         elif _is_slug(id, f"jobs/{id}", findings):
             job = {column: value for column, value in row.items() if value is not None}
             if "updated_at" in job:
                 job["timestamp"] = job.pop("updated_at")
             found[id] = {**job, **beside.get("jobs", {}).get(id, {})}
     active = (known.pop("active"),) if "active" in known else (None,)
-    rest = {key: values.plain(value) for key, value in known.items() if isinstance(key, str) and value is not None}
-    return Library(items, [row.get("slug") for row in order], active, found, rest, in_list=False)
+    rest = beside.get("index", {}).get("rest", {}) | _rest({key: value for key, value in known.items() if isinstance(key, str)})
+    return Library(items, [row.get("slug") for row in order], active, found, rest, in_list=False, row_count=len(media))
 
 
 def _kept_beside(text: Any, name: str, findings: Findings) -> dict[str, dict[str, dict[str, Any]]]:
@@ -330,7 +361,7 @@ def _kept_beside(text: Any, name: str, findings: Findings) -> dict[str, dict[str
 
 
 def _media(
-    slug: str, item: Mapping[str, Any], content: Content | None, findings: Findings, secrets: dict[str, str]
+    slug: str, item: Mapping[str, Any], content: Content | None, findings: Findings, secrets: dict[str, Any]
 ) -> MediaRecord:
     key = f"media/{slug}"
     reading = _Reading(key, item, findings)
@@ -340,7 +371,7 @@ def _media(
     found: Any = item.get("processing_status")
     status = STATUSES.get(found) if isinstance(found, str) else None
     if found is not None and status is None:
-        findings.warn(key, "IR-1.6", f"processing_status {_quoted(found)} is none of LOOP's; taken as completed")
+        findings.warn(key, "IR-1.6", f"processing_status {quoted(found)} is none of LOOP's; taken as completed")
     status = status or "pending"
     error = None
     if content is None:
@@ -398,9 +429,7 @@ class _Reading:
             return absent
         result = values.size(value)
         if result is None:
-            self._findings.warn(
-                self._key, "IR-0.6", f"{name} {_quoted(value)} is no whole number of 0 or more; taken as {absent}"
-            )
+            self._findings.warn(self._key, "IR-0.6", f"{name} {quoted(value)} is no whole number of 0 or more; taken as {absent}")
             return absent
         return result
 
@@ -411,7 +440,7 @@ class _Reading:
         if seconds is not None and 0 <= seconds <= 10**9:
             return round(seconds * 1_000_000)
         if value is not None:
-            self._findings.warn(self._key, "IR-0.6", f"{name} {_quoted(value)} is no length in seconds; taken as null")
+            self._findings.warn(self._key, "IR-0.6", f"{name} {quoted(value)} is no length in seconds; taken as null")
         return None
 
     def instant(self, name: str) -> int | None:
@@ -419,9 +448,9 @@ class _Reading:
         value = self._item.get(name)
         time_us = values.instant_us(value)
         if time_us is None and value is not None:
-            self._findings.warn(self._key, "IR-0.5", f"{name} {_quoted(value)} is no time; taken as null")
+            self._findings.warn(self._key, "IR-0.5", f"{name} {quoted(value)} is no time; taken as null")
         elif time_us is not None and name == "uploadedAt" and not values.is_iso(value):
-            self._findings.warn(self._key, "IR-0.5", f"{name} {_quoted(value)} is a number; taken as {values.iso(time_us)}")
+            self._findings.warn(self._key, "IR-0.5", f"{name} {quoted(value)} is a number; taken as {values.iso(time_us)}")
         return time_us
 
 
@@ -433,7 +462,7 @@ def _filename(slug: str, item: Mapping[str, Any], key: str, findings: Findings) 
                 findings.warn(key, "IR-0.10", f"{name} is longer than any path, or no whole Unicode; it was mended")
             return shown(value)[:FILENAME_CHARACTERS_MAX]
         if value not in (None, ""):
-            findings.warn(key, "IR-1.6", f"{name} is {_kind_of(value)}, not text")
+            findings.warn(key, "IR-1.6", f"{name} is {kind_of(value)}, not text")
     findings.warn(key, "IR-1.6", "it has no file name; its slug stands for it")
     return slug
 
@@ -464,10 +493,12 @@ def _extra(
     content: Content | None,
     key: str,
     findings: Findings,
-    secrets: dict[str, str],
+    secrets: dict[str, Any],
 ) -> dict[str, Any]:
     """What LOOP says beyond our fields: what has no field here, and what a field of ours says otherwise."""
-    extra = {name: value for name, value in item.items() if name not in _ITEM_FIELDS and value is not None}
+    extra = {
+        name: value for name, value in item.items() if name not in _ITEM_FIELDS and (value is not None or name not in _OPTIONAL)
+    }
     if extra.pop(ORIGINAL, None) is not None:
         findings.warn(key, "IR-0.7", f"{ORIGINAL} is a name that pixelog uses for itself; left out")
     if extra.get("processing_status") == "completed":  # says the same as its absence
@@ -502,7 +533,7 @@ def _loop(library: Library, findings: Findings) -> tuple[str, ...]:
     loop: dict[str, None] = {}
     for place, slug in enumerate(library.loop or ()):
         if not isinstance(slug, str):
-            findings.skip(f"loop[{place}]", "IR-1.4", f"it is {_kind_of(slug)}, not a slug")
+            findings.skip(f"loop[{place}]", "IR-1.4", f"it is {kind_of(slug)}, not a slug")
         elif slug not in library.items:
             findings.skip(f"loop/{slug}", "IR-1.4", "no item has this slug")
         elif slug in loop:
@@ -520,22 +551,22 @@ def _active(library: Library, loop: tuple[str, ...], findings: Findings) -> Acti
         return ActiveRecord(slug)
     first = loop[0] if loop else None
     instead = "nothing is chosen" if first is None else f"the first of the loop is chosen, {first!r}"
-    findings.warn("active", "IR-1.5", f"no item has the slug {_quoted(slug)}; {instead}")
+    findings.warn("active", "IR-1.5", f"no item has the slug {quoted(slug)}; {instead}")
     return ActiveRecord(first)
 
 
-def _job(id: str, job: Mapping[str, Any], findings: Findings, secrets: dict[str, str]) -> Iterator[JobRecord]:
+def _job(id: str, job: Mapping[str, Any], findings: Findings, secrets: dict[str, Any]) -> Iterator[JobRecord]:
     key = f"jobs/{id}"
     reading = _Reading(key, job, findings)
     found: Any = job.get("status")
     status: Any = _JOB_STATUSES.get(found) if isinstance(found, str) else None
-    extra = {name: values.plain(value) for name, value in job.items() if name not in _JOB_FIELDS and value is not None}
+    extra = {name: values.plain(value) for name, value in job.items() if name not in _JOB_FIELDS}
     if status is None and found is not None:
-        findings.warn(key, "IR-1.7", f"status {_quoted(found)} is none of LOOP's; taken as processing")
+        findings.warn(key, "IR-1.7", f"status {quoted(found)} is none of LOOP's; taken as processing")
         extra["status"] = values.plain(found)
     inner = job.get("job_id")
     if inner not in (None, id):
-        findings.warn(key, "IR-1.7", f"its own job_id is {_quoted(inner)}; the key counts")
+        findings.warn(key, "IR-1.7", f"its own job_id is {quoted(inner)}; the key counts")
     progress = _progress(job.get("progress"), key, findings)
     if status == "completed" and progress != 100:
         findings.warn(key, "IR-0.6", f"it is completed at {progress:g} %; taken as 100")
@@ -565,7 +596,7 @@ def _progress(value: Any, key: str, findings: Findings) -> float:
         return 0.0
     found = values.number(value)
     if found is None:
-        findings.warn(key, "IR-0.6", f"progress {_quoted(value)} is no number; taken as 0")
+        findings.warn(key, "IR-0.6", f"progress {quoted(value)} is no number; taken as 0")
         return 0.0
     clamped = min(100.0, max(0.0, found))
     if clamped != found:
@@ -578,69 +609,6 @@ def _text(value: Any) -> str | None:
     return shown(value)[:FILENAME_CHARACTERS_MAX] if isinstance(value, str) and value else None
 
 
-# -- settings ------------------------------------------------------------------------------------------------------------------------
-
-_SETTINGS = (
-    ("display", "brightness", "brightness"),
-    ("display", "rotation", "rotation"),
-    ("media", "static_image_duration_sec", "defaultDuration"),
-    ("device", "name", "name"),
-)
-"""Section and key of LOOP's settings that have a counterpart here, and its name."""
-
-
-def _config(there: Installation, findings: Findings, keep_going: bool) -> tuple[dict[str, Value], dict[str, Any], dict[str, str]]:
-    """The settings that have a counterpart here, what has none, and what is secret."""
-    if there.config is None:
-        return {}, {}, {}
-    try:
-        config = read_json(there.config, there.name(there.config), findings)
-    except Unreadable as error:
-        if not keep_going:
-            raise
-        findings.skip(error.file, "IR-0.2", error.why)
-        return {}, {}, {}
-    kept, secrets = values.without_secrets(values.plain(config), "config.")
-    for name in secrets:
-        findings.warn(
-            f"config/{name.removeprefix('config.')}", "IR-0.9", "it is a secret: kept in the folder secrets, never in the log"
-        )
-    settings: dict[str, Value] = {}
-    for section, key, name in _SETTINGS:
-        keys = _object(kept.get(section))
-        if keys is None or keys.get(key) is None:
-            continue
-        found = keys[key]
-        value = _setting(name, found, f"config/{section}.{key}", findings)
-        if value is not None:
-            settings[name] = value
-            del keys[key]
-    for section, keys in kept.items():
-        if not isinstance(keys, dict):
-            findings.warn(f"config/{section}", "IR-0.7", f"this section is {_kind_of(keys)}, not an object; kept as it is")
-    return settings, {"config": {section: keys for section, keys in kept.items() if keys != {}}}, secrets
-
-
-def _setting(name: str, found: Any, key: str, findings: Findings) -> Value | None:
-    """The value for our setting, or None when it cannot be one."""
-    value = found
-    if name in ("brightness", "rotation", "defaultDuration"):
-        exact = values.number(found)
-        if exact is None:
-            findings.skip(key, "IR-0.6", f"{_quoted(found)} is no number; the setting here stays")
-            return None
-        value = int(exact) if exact == int(exact) else exact
-        if name == "brightness":
-            value = round(min(100.0, max(0.0, exact)))
-        if value != exact:
-            findings.warn(key, "IR-0.6", f"{_quoted(found)} is taken as {value}")
-    wrong = problem(BY_NAME[name], value)
-    if wrong is not None:
-        findings.skip(key, "IR-0.6", f"{wrong}; the setting here stays")
-        return None
-    return value
-
-
 def raw_name(slug: str, filename: str) -> str:
     """The name that LOOP gives the file of an item under `media/raw`."""
     return f"{slug}_{filename}"
@@ -649,26 +617,3 @@ def raw_name(slug: str, filename: str) -> str:
 def raw_url(name: str) -> str:
     """The address under which LOOP serves it, quoted as its last generation does."""
     return f"/media/raw/{quote(name)}"
-
-
-def _object(value: Any) -> dict[str, Any] | None:
-    return value if isinstance(value, dict) else None  # type: ignore[reportUnknownVariableType]
-
-
-def _kind_of(value: Any) -> str:
-    for type, name in (
-        (dict, "an object"),
-        (list, "a list"),
-        (str, "a text"),
-        (bool, "true or false"),
-        ((int, float), "a number"),
-    ):
-        if isinstance(value, type):
-            return name
-    return "null" if value is None else "something else"
-
-
-def _quoted(value: Any) -> str:
-    """A value in a sentence, cut short."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:79]}…"

@@ -19,11 +19,11 @@ from typing import Any
 import apsw
 import msgspec
 
-from api.adopt import values
+from api.adopt import loop_settings, values
 from api.adopt.findings import Finding, Findings
 from api.adopt.loop import KEPT_IN_DATABASE, raw_name, raw_url
 from api.adopt.loop_files import ORIGINAL
-from api.adopt.moving import secrets_file
+from api.adopt.secret_store import kept_secrets
 from api.commands.adoptions import CONVERT
 from api.data import DataDirectory
 from api.reading import open_for_reading
@@ -78,6 +78,7 @@ _COLUMNS = (
     "processing_status",
     "created_at",
 )
+_INDEX = frozenset({"media", "loop", "active", "last_updated", "processing"})
 _JOB_STATUSES = {
     "queued": "processing",
     "running": "processing",
@@ -131,8 +132,9 @@ def export_loop(data: DataDirectory, target: Path, *, frames: bool = True, secre
         items = list(_items(db))
         order = [entry.slug for entry in loop.entries(db)]
         chosen = active.get(db)[0].slug
-        index = _index(items, order, chosen, _jobs(db), planning.moment(db).time_us // 1_000_000)
-        config = _config(db, secrets_file(data.secrets, name), name, secrets, findings)
+        kept = _kept(db, name)
+        index = _index(items, order, chosen, _jobs(db), planning.moment(db).time_us // 1_000_000, kept.index)
+        config = _config(db, kept.config, kept_secrets(data.secrets, name), secrets, findings)
     (target / "media" / "raw").mkdir(parents=True)
     files = sum(_write_raw(item, data.blobs, target / "media" / "raw", findings) for item in items)
     made = sum(_write_frames(item, data.blobs, target / "media" / "processed", findings) for item in items if frames)
@@ -176,8 +178,11 @@ def _file_name(item: Media, taken: set[str]) -> str:
     return name
 
 
-def _index(items: list[_Item], order: list[str], chosen: str | None, found: list[Job], time_s: int) -> dict[str, Any]:
+def _index(
+    items: list[_Item], order: list[str], chosen: str | None, found: list[Job], time_s: int, rest: dict[str, Any]
+) -> dict[str, Any]:
     return {
+        **rest,
         "media": {item.media.slug: _entry(item) for item in items},
         "loop": order,
         "active": chosen,
@@ -202,7 +207,7 @@ def _entry(item: _Item) -> dict[str, Any]:
         "height": it.height,
         "frame_count": it.frame_count,
     }
-    return {name: value for name, value in {**extra, **entry}.items() if value is not None}
+    return {**extra, **{name: value for name, value in entry.items() if value is not None}}
 
 
 def _status(item: Media, extra: Mapping[str, Any]) -> str:
@@ -250,10 +255,15 @@ def _us(text: str) -> int:
     return time_us
 
 
-def _config(db: apsw.Connection, hidden: Path, name: str, with_secrets: bool, findings: Findings) -> dict[str, Any]:
-    """LOOP's settings: what was kept of them, and ours where they correspond. `hidden`: the file with its secrets."""
+def _kept(db: apsw.Connection, name: str) -> _Rest:
     rest = adoptions.find(db, name, ["rest"]).get("rest")
-    config = msgspec.convert(rest.kept if rest is not None else {}, _Rest).config
+    return msgspec.convert(rest.kept if rest is not None else {}, _Rest)
+
+
+def _config(
+    db: apsw.Connection, config: dict[str, Any], hidden: dict[str, Any], with_secrets: bool, findings: Findings
+) -> dict[str, Any]:
+    """LOOP's settings: what was kept of them (`config`), and ours where they correspond. `hidden`: the secrets of the move."""
     here: dict[str, Any] = settings.get(db)
     for section, key, value in (
         ("device", "name", here["name"]),
@@ -262,31 +272,37 @@ def _config(db: apsw.Connection, hidden: Path, name: str, with_secrets: bool, fi
         ("media", "static_image_duration_sec", here["defaultDuration"]),
     ):
         _put(config, [section, key], value)
-    if hidden.is_file():
-        for place, secret in msgspec.json.decode(hidden.read_bytes(), type=dict[str, str]).items():
-            root, *path = place.split(".")
-            if root == "config" and path and with_secrets:
-                _put(config, path, secret)
-            elif root == "config":
-                findings.warn(f"config/{'.'.join(path)}", "IR-0.9", "it is a secret, and left out; --secrets puts it in")
+    for place, secret in hidden.items():
+        root, *path = place.split(".")
+        if root != "config" or not path:
+            findings.warn(place, "IR-0.9", "it is a secret outside of the settings, and left out")
+        elif not with_secrets:
+            findings.warn(f"config/{'.'.join(path)}", "IR-0.9", "it is a secret, and left out; --secrets puts it in")
+        elif not _put(config, path, secret):
+            findings.warn(f"config/{'.'.join(path)}", "IR-0.9", "it is a secret, and cannot be put back where it was")
+    for name in loop_settings.unknown(config):
+        why = "the last LOOP knows no such key, and does not start with one that it does not know; take it out if yours stops"
+        findings.warn(f"config/{name}", "IR-0.7", why)
     return config
 
 
 class _Rest(msgspec.Struct):
-    """What an earlier move kept."""
+    """What an earlier move kept: of the settings, and of the state beyond its library."""
 
     config: dict[str, Any] = {}
+    index: dict[str, Any] = {}
 
 
-def _put(config: dict[str, Any], path: list[str], value: Any) -> None:
-    """Put a value where it belongs; nothing when something else is in the way."""
+def _put(config: dict[str, Any], path: list[str], value: Any) -> bool:
+    """Put a value where it belongs; False when something else is in the way."""
     *folders, last = path
     for folder in folders:
         inner: Any = config.setdefault(folder, {})
         if not isinstance(inner, dict):
-            return
+            return False
         config = inner  # type: ignore[reportUnknownVariableType]
     config[last] = value
+    return True
 
 
 # -- files ---------------------------------------------------------------------------------------------------------------------------
@@ -400,9 +416,10 @@ def _write_database(path: Path, index: Mapping[str, Any]) -> None:
             beside = {
                 "media": {slug: rest for slug, item in items.items() if (rest := _beside(item))},
                 "jobs": {id: _job_beside(job) for id, job in index["processing"].items()},
+                "index": {"rest": rest} if (rest := {name: index[name] for name in index if name not in _INDEX}) else {},
             }
             rows = [("active", index["active"]), ("last_updated", str(index["last_updated"]))]
-            if beside["media"] or beside["jobs"]:
+            if any(beside.values()):
                 rows.append((KEPT_IN_DATABASE, msgspec.json.encode(beside).decode()))
             db.executemany("INSERT INTO settings (key, value) VALUES (?, ?)", rows)
             db.executemany(

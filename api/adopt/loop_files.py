@@ -87,7 +87,8 @@ class Files:
                 type, kind = media_types.guess(original.path.name, head)
                 count = None if frames is None else len(frames.parts)
                 return Content(original.sha256, type, kind, original.size_bytes, count, original, None, None)
-        if frames is not None:
+        identity = None if frames is None else _identity(frames, key, findings)
+        if frames is not None and identity is not None:
             count = len(frames.parts)
             if original is None:
                 findings.warn(key, "IR-1.9", f"its upload is gone; a picture made of its {count} frames plays instead")
@@ -96,7 +97,7 @@ class Files:
                     key, "IR-1.9", f"pixelog cannot show {original.path.name}; a picture made of its {count} frames plays instead"
                 )
             kind = "animation" if count > 1 else "image"
-            return Content(frames.identity(), "image/png", kind, None, count, None, frames, original)
+            return Content(identity, "image/png", kind, None, count, None, frames, original)
         clip = folder / "video.mp4" if folder is not None else None
         if clip is not None and clip.is_file():
             findings.warn(key, "IR-1.9", "its upload is gone; the clip that was made of it is taken")
@@ -147,6 +148,15 @@ def _listing(folder: Path, files: bool) -> dict[str, Path]:
         return {}
     except OSError as error:
         raise Unreadable(f"media/{folder.name}", f"it cannot be listed: {error.strerror}") from error
+
+
+def _identity(frames: Frames, key: str, findings: Findings) -> str | None:
+    """What the frames are known by; None when they cannot be read to the end."""
+    try:
+        return frames.identity()
+    except OSError as error:
+        findings.warn(key, "IR-1.9", f"its frames cannot be read: {error.strerror or error}")
+        return None
 
 
 def _original(path: Path, key: str, findings: Findings) -> Original | None:

@@ -11,6 +11,7 @@ import re
 import stat
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,12 +52,9 @@ class Frames(NamedTuple):
         return f"frames:{digest.hexdigest()}"
 
     def raw(self) -> Iterator[bytes]:
-        """The frames as LOOP kept them. Raises OSError when a file has changed meanwhile."""
+        """The frames as LOOP kept them. Raises OSError when a file cannot be read, is damaged, or has changed meanwhile."""
         if self.archive is not None:
-            with zipfile.ZipFile(self.archive) as archive:
-                for name, offset in self.parts:
-                    with archive.open(str(name)) as member:
-                        yield _whole(member.read(offset + FRAME_BYTES)[offset:], str(name))
+            yield from self._in_archive(self.archive)
             return
         opened: Path | None = None
         file = None
@@ -71,6 +69,25 @@ class Frames(NamedTuple):
         finally:
             if file is not None:
                 file.close()
+
+    def _in_archive(self, path: Path) -> Iterator[bytes]:
+        """Each member is unpacked once, however many frames it has: their offsets only grow."""
+        opened, member = "", None
+        try:
+            with zipfile.ZipFile(path) as archive:
+                try:
+                    for where, offset in self.parts:
+                        if member is None or str(where) != opened:
+                            if member is not None:
+                                member.close()
+                            opened, member = str(where), archive.open(str(where))
+                        member.seek(offset)
+                        yield _whole(member.read(FRAME_BYTES), opened)
+                finally:
+                    if member is not None:
+                        member.close()
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise OSError(f"{path.name} is damaged: {error}") from error
 
     def picture(self) -> Iterator[bytes]:
         """The pieces of a PNG, animated when there are several frames. The same frames give the same bytes."""
@@ -90,7 +107,7 @@ def _whole(frame: bytes, name: str) -> bytes:
 def find(folder: Path | None, archive: Path | None, item: Mapping[str, Any], key: str, findings: Findings) -> Frames | None:
     """The frames in the folder of an item, else in its archive; None when there is no whole one. What is cut short is told."""
     if folder is not None:
-        metadata = _json(folder / "metadata.json")
+        metadata = _metadata(folder / "metadata.json", key, findings)
         for place in (folder / "frames", folder):
             parts = _in_bin(place / "frames.bin", key, findings) or _in_files(place, key, findings)
             if parts:
@@ -183,7 +200,7 @@ def _in_archive(path: Path, item: Mapping[str, Any], key: str, findings: Finding
             raise _Refused(f"it has less than {ZIP_BYTES_MIN} bytes")
         with zipfile.ZipFile(path) as archive:
             return _of_archive(archive, path, item, key, findings)
-    except (_Refused, OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except (_Refused, OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
         findings.warn(key, "IR-1.9", f"{path.name} is no archive of frames: {error}")
         return None
 
@@ -200,7 +217,10 @@ def _of_archive(archive: zipfile.ZipFile, path: Path, item: Mapping[str, Any], k
     metadata = members.get("metadata.json")
     if metadata is None or metadata.file_size > METADATA_BYTES_MAX:
         raise _Refused("it has no metadata.json")
-    said = _object(archive.read(metadata))
+    try:
+        said = msgspec.json.decode(archive.read(metadata), type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise _Refused(f"its metadata.json cannot be read: {error}") from error
     count = values.size(said.get("frame_count"))
     if not count:
         raise _Refused("its metadata names no frames")
@@ -224,16 +244,16 @@ def _of_archive(archive: zipfile.ZipFile, path: Path, item: Mapping[str, Any], k
     return _frames(parts, path, {**said, **item}, key, findings)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _metadata(path: Path, key: str, findings: Findings) -> dict[str, Any]:
+    """What the converter said of the frames. They play without it, at LOOP's usual rate; one that cannot be read is told."""
     try:
-        return _object(path.read_bytes()) if path.stat().st_size <= METADATA_BYTES_MAX else {}
-    except OSError:
+        if path.stat().st_size > METADATA_BYTES_MAX:
+            why = f"it has more than {METADATA_BYTES_MAX >> 20} MiB"
+        else:
+            return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except FileNotFoundError:
         return {}
-
-
-def _object(text: bytes) -> dict[str, Any]:
-    """A JSON object; what is none says nothing, for frames play without their metadata."""
-    try:
-        return msgspec.json.decode(text, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return {}
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        why = str(error)
+    findings.warn(key, "IR-0.2", f"metadata.json cannot be read ({why}); nothing is taken from it")
+    return {}

@@ -6,7 +6,7 @@ the next.
 
 from __future__ import annotations
 
-import os
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,17 +14,19 @@ from typing import Any
 
 import msgspec
 
+from api import ownership
 from api.adopt import comparison, loop
 from api.adopt.comparison import Difference
 from api.adopt.findings import Finding, Findings, shown
 from api.adopt.loop_files import Content, read_pieces
+from api.adopt.secret_store import keep_secrets
 from api.commands import adoptions
 from api.commands.adoptions import AdoptRecords, JobRecord, MediaRecord, Outcome, StateRecord
 from api.commands.deciding import Context
 from api.data import DataDirectory
 from api.reading import open_for_reading
 from api.service import StateService
-from eventstore.blobs import BlobStore, fsync_folder
+from eventstore.blobs import BlobStore
 from eventstore.clock import Clock
 from eventstore.record import Origin
 from eventstore.store import EventStore
@@ -83,18 +85,20 @@ def adopt_loop(
     records = loop.read(source, findings, keep_going)
     if dry_run:
         with open_for_reading(data, clock) as store:
-            mover = _Mover(store, None, None, name, records.contents, findings)
+            mover = _Mover(store, data, None, name, records.contents, findings)
             mover.move(records, progress)
-            return _report(
-                mover, findings, dry_run, comparison.differences(store, records, data.blobs) if verify else None, records
-            )
-    with StateService(data.root, clock=clock, actor="adopt") as service:
-        mover = _Mover(service.store, service, service.blobs, name, records.contents, findings)
-        mover.move(records, progress)
-        if records.secrets:
-            keep_secrets(data.secrets, name, records.secrets)
-        found = comparison.differences(service.store, records, data.blobs) if verify else None
-        return _report(mover, findings, dry_run, found, records)
+            found = comparison.differences(store, data, records, name) if verify else None
+            return _report(mover, findings, dry_run, found, records)
+    try:
+        with StateService(data.root, clock=clock, actor="adopt") as service:
+            if records.secrets:  # first: what a move that is cut short has left out of the log must not be lost
+                keep_secrets(data.secrets, name, records.secrets)
+            mover = _Mover(service.store, data, service, name, records.contents, findings)
+            mover.move(records, progress)
+            found = comparison.differences(service.store, data, records, name) if verify else None
+            return _report(mover, findings, dry_run, found, records)
+    finally:
+        ownership.hand_over(data.root)
 
 
 class _Mover:
@@ -103,13 +107,14 @@ class _Mover:
     def __init__(
         self,
         store: EventStore,
+        data: DataDirectory,
         service: StateService | None,
-        blobs: BlobStore | None,
         name: str,
         contents: dict[str, Content],
         findings: Findings,
     ) -> None:
-        self._store, self._service, self._blobs = store, service, blobs
+        self._store, self._data, self._service = store, data, service
+        self._blobs = None if service is None else service.blobs
         self._name, self._contents, self._findings = name, contents, findings
         self._arriving = set[str]()
         self.outcomes: list[Outcome] = []
@@ -158,13 +163,34 @@ class _Mover:
             return record
         held = content.file.sha256 if content.file is not None else None
         if self._blobs is None:
-            return msgspec.structs.replace(record, sha256=held or _NO_BLOB)
+            return msgspec.structs.replace(record, sha256=held or self._would_be(record.slug, content))
         if content.original is not None and not self._blobs.holds(content.original.sha256):
-            _store(self._blobs, read_pieces(content.original.path))
+            self._stored(self._blobs, read_pieces(content.original.path))
         if held is not None and self._blobs.holds(held):
             return msgspec.structs.replace(record, sha256=held)
-        sha256, size_bytes = _store(self._blobs, content.pieces())
+        sha256, size_bytes = self._stored(self._blobs, content.pieces())
         return msgspec.structs.replace(record, sha256=sha256, size=size_bytes)
+
+    def _would_be(self, slug: str, content: Content) -> str:
+        """The name of a blob that is not made yet. It matters only where an item of that slug is here, which may have the same."""
+        with self._store.reading() as db:
+            here: Any = db.execute("SELECT sha256 FROM media_items WHERE slug = ? AND removed_at IS NULL", (slug,)).get
+        if here is None:
+            return _NO_BLOB
+        digest = hashlib.sha256()
+        for piece in content.pieces():
+            digest.update(piece)
+        return digest.hexdigest()
+
+    def _stored(self, blobs: BlobStore, pieces: Iterator[bytes]) -> tuple[str, int]:
+        """Write a blob. A running service may prepare it as soon as the log names it, so it must be able to read it by then."""
+        with blobs.writer() as writer:
+            for piece in pieces:
+                writer.write(piece)
+            blob = writer.commit()
+        path = blobs.path(blob.sha256)
+        ownership.hand_over(self._data.root, (path.parent, path))
+        return blob.sha256, blob.size_bytes
 
     def _tell_vanished(self, records: loop.Records) -> None:
         """Items that came from this source once, and are no longer in it."""
@@ -198,38 +224,6 @@ def batches(records: loop.Records) -> Iterator[tuple[list[MediaRecord], list[Job
     yield media, jobs, records.state
 
 
-def _store(blobs: BlobStore, pieces: Iterator[bytes]) -> tuple[str, int]:
-    with blobs.writer() as writer:
-        for piece in pieces:
-            writer.write(piece)
-        blob = writer.commit()
-        return blob.sha256, blob.size_bytes
-
-
-def secrets_file(folder: Path, name: str) -> Path:
-    """Where the secrets of a source are kept."""
-    return folder / f"adopted-{name}.json"
-
-
-def keep_secrets(folder: Path, name: str, secrets: dict[str, str]) -> None:
-    """Write them for the owner's eyes alone; nothing when they are there already."""
-    path = secrets_file(folder, name)
-    text = msgspec.json.encode(secrets, order="sorted") + b"\n"
-    folder.chmod(0o700)
-    if path.is_file() and path.read_bytes() == text:
-        path.chmod(0o600)
-        return
-    temporary = path.with_suffix(".part")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    fsync_folder(folder)
-
-
 def _report(
     mover: _Mover, findings: Findings, dry_run: bool, differences: list[Difference] | None, records: loop.Records
 ) -> Report:
@@ -237,7 +231,7 @@ def _report(
     skipped = list(findings.skipped)
     warnings = list(findings.warnings)
     for finding in findings.skipped:
-        _count(counts, finding.key).skipped += 1
+        _count(counts, finding.key, finding.rule).skipped += 1
     for outcome in mover.outcomes:
         count = _count(counts, outcome.key)
         setattr(count, outcome.how, getattr(count, outcome.how) + 1)
@@ -259,13 +253,13 @@ def _report(
     )
 
 
-_KINDS = re.compile(r"(media|jobs|loop|settings|active)(?=$|[/\[])")
+_KINDS = re.compile(r"(media|jobs|loop|settings|config|active)(?=$|[/\[])")
+_OF_FILES = ("IR-0.2", "IR-1.8")
+"""Rules by which a whole file is left out. Names of items look like anything, those of files too."""
 
 
-def _count(counts: dict[str, Count], key: str) -> Count:
+def _count(counts: dict[str, Count], key: str, rule: str | None = None) -> Count:
     """The count of a record's kind; what is no record is a file."""
     match = _KINDS.match(key)
-    kind = "settings" if key.startswith("config/") and not key.endswith(".json") else match[1] if match else "files"
-    if key.endswith(("index.json", "media.db", "config.json")):
-        kind = "files"
-    return counts.setdefault(kind, Count())
+    kind = "files" if match is None or rule in _OF_FILES else match[1]
+    return counts.setdefault("settings" if kind == "config" else kind, Count())

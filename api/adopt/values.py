@@ -23,7 +23,7 @@ DEPTH_MAX = 64
 """Levels of free JSON that are kept; deeper ones are told and left out. Far below where decoders give up."""
 
 _ISO = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:[.]([0-9]{0,9}))?(Z|[+-]00:00Z|([+-])([0-9]{2}):?([0-9]{2}))?"
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:[.]([0-9]{0,9}))?(Z|[+-]00:00Z|([+-])([0-9]{2})(?::?([0-9]{2}))?)?"
 )
 _NUMBER = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,2})?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -55,9 +55,10 @@ def _iso_us(match: re.Match[str]) -> int | None:
         return None
     ms = (moment - _EPOCH) // timedelta(milliseconds=1) + int(((fraction or "") + "000")[:3])
     if sign is not None:
-        if int(ahead_hours) > 23 or int(ahead_minutes) > 59:
+        minutes_ahead = int(ahead_minutes or 0)
+        if int(ahead_hours) > 23 or minutes_ahead > 59:
             return None
-        ahead_ms = (int(ahead_hours) * 60 + int(ahead_minutes)) * 60_000
+        ahead_ms = (int(ahead_hours) * 60 + minutes_ahead) * 60_000
         ms += ahead_ms if sign == "-" else -ahead_ms
     return ms * 1000 if _FIRST_MS <= ms <= _LAST_MS else None
 
@@ -121,14 +122,18 @@ def plain(value: Any, depth: int = 0) -> Any:
     return value
 
 
-_SECRET = re.compile(r"pass(word|wd|phrase)?$|^pw$|secret|token|psk|api_?key|private_?key|credential", re.IGNORECASE)
+_SECRET = re.compile(
+    r"passw(or)?d|pass(phrase|code)|pass$|^pw$|pwd|secret|token|psk|credential|jwt|"
+    r"(api|aes|private|access|auth|encryption|signing|wpa|wep|network|shared)[_-]?key",
+    re.IGNORECASE,
+)
 _USER_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s@]*:[^/\s@]*@", re.IGNORECASE)
 
 
-def without_secrets(value: Mapping[str, Any], path: str = "") -> tuple[dict[str, Any], dict[str, str]]:
-    """The same without what must not enter a log: values under names such as `password` or `api_key`, and addresses that carry a password, at any
-    depth. And those, by their dotted paths. For values that went through `plain`."""
-    secrets: dict[str, str] = {}
+def without_secrets(value: Mapping[str, Any], path: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
+    """The same without what must not enter a log: values under names such as `password` or `api_key` with all that is in them, and addresses that
+    carry a password, at any depth. And those, by their dotted paths. For values that went through `plain`."""
+    secrets: dict[str, Any] = {}
     kept = {name: _cleared(name, one, f"{path}{name}", secrets) for name, one in value.items()}
     return {name: one for name, one in kept.items() if one is not _SECRET_WAS_HERE}, secrets
 
@@ -136,17 +141,17 @@ def without_secrets(value: Mapping[str, Any], path: str = "") -> tuple[dict[str,
 _SECRET_WAS_HERE = object()
 
 
-def _cleared(name: str, value: Any, path: str, secrets: dict[str, str]) -> Any:
+def _cleared(name: str, value: Any, path: str, secrets: dict[str, Any]) -> Any:
     """The value without secrets, which go into `secrets`; the mark when it is one as a whole."""
+    if value in (None, "", [], {}) or isinstance(value, bool):
+        return value
+    if _SECRET.search(name) or (isinstance(value, str) and _USER_IN_URL.search(value)):
+        secrets[path] = value
+        return _SECRET_WAS_HERE
     if isinstance(value, dict):
         inner, found = without_secrets(value, f"{path}.")  # type: ignore[reportUnknownArgumentType]
         secrets.update(found)
         return inner
-    if value in (None, "") or isinstance(value, bool):
-        return value
-    if _SECRET.search(name) or (isinstance(value, str) and _USER_IN_URL.search(value)):
-        secrets[path] = str(value)
-        return _SECRET_WAS_HERE
     if isinstance(value, list):
         items: list[Any] = [_cleared("", one, f"{path}.{place}", secrets) for place, one in enumerate(value)]  # type: ignore[reportUnknownArgumentType]
         return [one for one in items if one is not _SECRET_WAS_HERE]

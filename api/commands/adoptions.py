@@ -108,7 +108,8 @@ class AdoptRecords(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """What is here under a slug. `duration_us` is the owner's."""
+    """What is here under a slug. `duration_us` is the owner's. `said`: what stands here by the word of whoever brought it, until the file itself was
+    prepared; None afterwards: (kind, type, width, height, frame count, natural duration in µs)."""
 
     filename: str
     sha256: str | None
@@ -117,6 +118,7 @@ class Held(msgspec.Struct, frozen=True):
     uploaded_at_us: int
     extra: dict[str, Any] | None
     removed: bool
+    said: tuple[Any, ...] | None
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,7 +196,8 @@ _tags = msgspec.json.Decoder(tuple[str, ...]).decode
 
 def _held(db: apsw.Connection, slugs: Iterable[str]) -> dict[str, Held]:
     rows: list[Any] = db.execute(
-        "SELECT slug, filename, sha256, tags, duration, uploaded_at, extra, removed_at IS NOT NULL FROM media_items "
+        "SELECT slug, filename, sha256, tags, duration, uploaded_at, extra, removed_at IS NOT NULL, status, "
+        "kind, type, width, height, frame_count, natural_duration FROM media_items "
         "WHERE slug IN (SELECT value FROM json_each(?))",
         (msgspec.json.encode(sorted(slugs)).decode(),),
     ).fetchall()
@@ -207,8 +210,9 @@ def _held(db: apsw.Connection, slugs: Iterable[str]) -> dict[str, Held]:
             uploaded_at,
             None if extra is None else msgspec.json.decode(extra),
             bool(removed),
+            tuple(said) if status in ("pending", "processing") else None,
         )
-        for slug, filename, sha256, tags, duration, uploaded_at, extra, removed in rows
+        for slug, filename, sha256, tags, duration, uploaded_at, extra, removed, status, *said in rows
     }
 
 
@@ -287,6 +291,10 @@ class _Desk:
             return self._added(record, held.tags, held.duration_us)
         if held.sha256 is None:
             return self._added(record, held.tags, held.duration_us)
+        said = (record.kind, record.type, record.width, record.height, record.frame_count, record.duration_us)
+        if record.content is not None and held.said is not None and held.said != said:
+            record = msgspec.structs.replace(record, sha256=held.sha256)
+            return self._added(record, held.tags, held.duration_us, queued=True)
         update = MediaUpdated(
             record.slug,
             filename=None if record.filename == held.filename else record.filename,
@@ -295,7 +303,10 @@ class _Desk:
         )
         return [] if update == MediaUpdated(record.slug) else [update]
 
-    def _added(self, record: MediaRecord, tags: tuple[str, ...], duration_us: int | None) -> list[msgspec.Struct]:
+    def _added(
+        self, record: MediaRecord, tags: tuple[str, ...], duration_us: int | None, queued: bool = False
+    ) -> list[msgspec.Struct]:
+        """`queued`: the job that prepares this very file is waiting already."""
         events: list[msgspec.Struct] = [
             MediaAdded(
                 record.slug, record.filename, record.kind, record.type, record.size, record.sha256, tags, record.status,
@@ -305,7 +316,7 @@ class _Desk:
         ]  # fmt: skip
         if duration_us is not None:
             events.append(MediaUpdated(record.slug, duration_us=duration_us))
-        if record.sha256 is not None:
+        if record.sha256 is not None and not queued:
             events.append(
                 JobQueued(
                     id=str(uuid.uuid5(uuid.UUID(self.context.id), record.slug)),

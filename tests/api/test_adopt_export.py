@@ -6,14 +6,20 @@ import hashlib
 import json
 import sqlite3
 import struct
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import old_loop
 
 import pixelog
 from api.adopt import values
@@ -31,14 +37,22 @@ STEMS = (
     "lava_lamp",
     "雨の日",
     "Ünïcödé 'quoted' \"twice\"",
-    "شمس",
-    "é-combining",
-    "🦊",
-    "a%2Fb",
-    " blank ",
+    "שלום عالم",
+    "e\u0301 o\u0308 \u0928\u093f combining",
+    "🦊👩\u200d👩\u200d👧",
+    "a/b/../c",
+    " blank . ",
     "tab\there",
     "x" * 60,
+    "a%2Fb#?&=:",
+    "\u202eright to left\u202c..",
+    "back\\slash\x01\u2028",
 )
+"""Combining marks, emoji, right-to-left text, quotes, slashes, blanks and dots at the ends."""
+
+LONG = 255
+"""Bytes of the longest name that a file can have; items 13 to 15 have such slugs, or such file names."""
+
 EXTENSIONS = {"gif": "image/gif", "png": "image/png", "mp4": "video/mp4", "webp": "image/webp"}
 
 
@@ -49,7 +63,26 @@ def named(number: int) -> tuple[str, str, str]:
     """Slug, file name and type of an item."""
     stem, extension = STEMS[number % len(STEMS)], tuple(EXTENSIONS)[number % len(EXTENSIONS)]
     slug = f"{stem.lower().replace(' ', '_')}_{hashlib.sha256(str(number).encode()).hexdigest()[:16]}"
-    return slug, f"{stem} {number}.{extension}", EXTENSIONS[extension]
+    filename = f"{stem} {number}.{extension}"
+    if number == 13:
+        slug = "ü" * ((LONG - 17) // 2) + slug[-17:]
+    if number == 14:
+        filename = "雨" * ((LONG - 6) // 3) + f"{number}.{extension}"
+    if number in (15, 16):  # names that end as no other system would have them
+        slug, filename = (f"{slug}...", f"{filename}. . ") if number == 15 else (f"{slug} ", f". {filename} ")
+    return slug, filename, EXTENSIONS[extension]
+
+
+def raw_name(number: int, generation: int) -> str | None:
+    """The name of its upload, where a file can have it."""
+    slug, filename, _ = named(number)
+    name = f"{slug}{Path(filename).suffix}" if generation == 2 else f"{slug}_{filename}"
+    return name if number % 9 == 0 and "/" not in name and len(name.encode()) <= LONG else None
+
+
+FRAMED = (7, 8, 9)
+"""Items with frames; of the first one they are cut short."""
+
 
 
 def item(number: int, generation: int) -> dict[str, Any]:
@@ -94,13 +127,13 @@ def build(folder: Path, generation: int) -> list[dict[str, Any]]:
     (app / "raw").mkdir(parents=True)
     items = [item(number, generation) for number in range(ITEMS)]
     for number, one in enumerate(items):
-        slug, filename, _ = named(number)
-        if number % 9 == 0:
-            name = f"{slug}{Path(filename).suffix}" if generation == 2 else f"{slug}_{filename}"
+        slug, _, _ = named(number)
+        if (name := raw_name(number, generation)) is not None:
             (app / "raw" / name).write_bytes(b"GIF89a upload %d" % number)
-        if number in (7, 8, 9):
+        if number in FRAMED:
             place = app / "processed" / slug / "frames"
             place.mkdir(parents=True)
+            (place.parent / "metadata.json").write_text("{broken" if number == 8 else '{"format": "rgb565", "fps": 25}')
             count = one["frame_count"]
             if generation in (1, 2):
                 for at in range(count):
@@ -175,36 +208,68 @@ def test_500_items_of_each_generation_go_in_and_out_with_nothing_lost(tmp_path: 
     """Items with their names, times and unknown keys, uploads byte for byte, loop, choice and jobs; what was broken is told once."""
     source, out, data = tmp_path / "app", tmp_path / "out", DataDirectory(tmp_path / "data")
     items = build(source, generation)
+    before = untouched(source)
+    dry = adopt_loop(data, source, dry_run=True)
+    assert not data.root.exists()
     report = adopt_loop(data, source, verify=True)
+    assert told(dry) == told(report)
     assert report.differences == ()
-    assert report.records["media"].imported == ITEMS
+    assert {kind: (count.imported, count.merged, count.skipped) for kind, count in report.records.items()} == records_of(generation)
     cut = [
         one for one in report.warnings if one.key == f"media/{named(7)[0]}" and ("cut short" in one.why or "left out" in one.why)
     ]
     assert len(cut) == 1
+    assert [one.key for one in report.warnings if one.rule == "IR-0.2"] == [f"media/{named(8)[0]}"]
     dangling = [] if generation in (1, 2) else ["loop/gone_00ff", f"loop/{items[0]['slug']}"]
     assert [one.key for one in report.skipped] == dangling
-    assert adopt_loop(data, source).events == 0
+    again = adopt_loop(data, source, verify=True)
+    assert (again.events, again.imported, again.differences) == (0, 0, ())
+    assert untouched(source) == before
 
     export_loop(data, out)
-    index = json.loads((out / "media" / "index.json").read_text())
+    index = old_loop.read_index(out)
+    from_database = old_loop.read_database(out)
+    assert {name: from_database[name] for name in ("loop", "active")} == {name: index[name] for name in ("loop", "active")}
+    assert set(from_database["media"]) == set(index["media"])
+    assert set(from_database["processing"]) == set(index["processing"])
     assert list(index["media"]) == [one["slug"] for one in items]
     for number, one in enumerate(items):
         check_item(one, index["media"][one["slug"]], number, generation)
-        if number % 9 == 0:
-            name = f"{one['slug']}_{named(number)[1]}"
-            assert (out / "media" / "raw" / name).read_bytes() == b"GIF89a upload %d" % number
+        if raw_name(number, generation) is not None:
+            assert old_loop.raw_of(out, index["media"][one["slug"]]).read_bytes() == b"GIF89a upload %d" % number
     assert index["active"] == items[42]["slug"]
     assert index["loop"] == [one["slug"] for one in (items if generation in (1, 2) else items[::3])]
 
-    again = DataDirectory(tmp_path / "again")
-    assert adopt_loop(again, out, verify=True).differences == ()
-    assert held(again) == held(data)
+    back = DataDirectory(tmp_path / "again")
+    assert adopt_loop(back, out, verify=True).differences == ()
+    assert held(back) == held(data)
+
+
+def told(report: Report) -> Any:
+    """A report but for what only a real move can say."""
+    return msgspec.to_builtins(msgspec.structs.replace(report, dry_run=False, verified=None, differences=None))
+
+
+def records_of(generation: int) -> dict[str, tuple[int, int, int]]:
+    """How many records `build` has written, by kind: imported, merged, skipped."""
+    entries = ITEMS if generation in (1, 2) else len(range(0, ITEMS, 3))
+    records = {"media": (ITEMS, 0, 0), "loop": (entries, 0, 0 if generation in (1, 2) else 2), "active": (1, 0, 0)}
+    return records | ({"jobs": ({4: 2, 5: 1}[generation], 0, 0)} if generation in (4, 5) else {})
+
+
+def untouched(folder: Path) -> dict[str, Any]:
+    """Every file and folder of a source: bytes, times of change, mode."""
+    return {
+        str(path.relative_to(folder.parent)): (
+            path.lstat().st_mtime_ns, path.lstat().st_mode, hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None,
+        )
+        for path in (folder, *sorted(folder.rglob("*")))
+    }  # fmt: skip
 
 
 def check_item(source: dict[str, Any], out: dict[str, Any], number: int, generation: int) -> None:
     """Each key that the source had says the same in the export."""
-    framed, has_file = number in (7, 8), number % 9 == 0
+    framed, has_file = number in FRAMED, raw_name(number, generation) is not None
     for key, value in source.items():
         if value is None or (key == "type" and generation == 1) or (key == "fps" and generation == 5):
             continue  # the first generation has no MIME types, the last no column for the rate

@@ -21,6 +21,9 @@ from api.adopt import values
         ("2025-06-20 10:11:12", "2025-06-20T10:11:12Z"),
         ("2025-06-20T10:11:12.5+02:00", "2025-06-20T08:11:12.500Z"),
         ("2025-06-20T10:11:12-0130", "2025-06-20T11:41:12Z"),
+        ("2025-06-20T10:11:12+02", "2025-06-20T08:11:12Z"),
+        ("2025-06-20T10:11:12.Z", "2025-06-20T10:11:12Z"),
+        ("2025-06-20 10:11:12+00:00Z", "2025-06-20T10:11:12Z"),
         ("2025-06-20T10:11:12.123+00:00Z", "2025-06-20T10:11:12.123Z"),
         ("2025-06-20T10:11:12.999999999Z", "2025-06-20T10:11:12.999Z"),
         ("1969-12-31T23:59:59.999Z", "1969-12-31T23:59:59.999Z"),
@@ -30,6 +33,9 @@ from api.adopt import values
         (1751000407123, "2025-06-27T05:00:07.123Z"),
         ("1751000407", "2025-06-27T05:00:07Z"),
         ("1751000407.25", "2025-06-27T05:00:07.250Z"),
+        ("1751000407123", "2025-06-27T05:00:07.123Z"),
+        (100_000_000_000, "1973-03-03T09:46:40Z"),
+        (99_999_999_999, "5138-11-16T09:46:39Z"),
         (0, "1970-01-01T00:00:00Z"),
     ],
 )
@@ -97,14 +103,20 @@ def test_secrets_are_taken_out_wherever_they_are() -> None:
         "wifi": {"ssid": "Net", "password": "FAKE-1", "hotspot_password": ""},
         "sync": {"server_url": "https://me:FAKE-2@host.example.test/x", "api_key": "FAKE-3", "tokens": ["FAKE-4"]},
         "list": [{"secret": "FAKE-5", "plain": 1}, "text"],
+        "api_keys": {"radio": "FAKE-6"},
+        "user": {"passwordHash": "FAKE-7", "aes_key": 8, "hasPassword": True, "tokens": []},
         "passed": 3,
     }
     kept, secrets = values.without_secrets(found, "config.")
-    assert kept == {"wifi": {"ssid": "Net", "hotspot_password": ""}, "sync": {}, "list": [{"plain": 1}, "text"], "passed": 3}
+    assert kept == {"wifi": {"ssid": "Net", "hotspot_password": ""}, "sync": {}, "list": [{"plain": 1}, "text"],
+                    "user": {"hasPassword": True, "tokens": []}, "passed": 3}  # fmt: skip
     assert secrets == {
         "config.wifi.password": "FAKE-1",
         "config.sync.server_url": "https://me:FAKE-2@host.example.test/x",
         "config.sync.api_key": "FAKE-3",
-        "config.sync.tokens": "['FAKE-4']",
+        "config.sync.tokens": ["FAKE-4"],
         "config.list.0.secret": "FAKE-5",
+        "config.api_keys": {"radio": "FAKE-6"},
+        "config.user.passwordHash": "FAKE-7",
+        "config.user.aes_key": 8,
     }
