@@ -63,6 +63,16 @@ def events(count: int, media: int) -> Iterator[msgspec.Struct]:
                 yield _beat(number)
 
 
+def library(media: int) -> Iterator[msgspec.Struct]:
+    """A library of `media` items, each taken in and prepared, a thousand of them in the loop, and nothing else: two or three events for each."""
+    for number in range(media):
+        slug, name = _media(number)
+        yield MediaAdded(slug, f"Item {number}.gif", "animation", "image/gif", 40_000 + number, name)
+        yield _processed(slug, name, Pack(name[:60], 240, 320, 0, "contain", 153_600))
+        if number < 1_000:
+            yield LoopItemAdded(slug, number, Entry(slug, number * 1_000))
+
+
 def _processed(slug: str, name: str, pack: Pack) -> MediaProcessed:
     values = {
         "slug": slug, "sha256": name, "kind": "animation", "type": "image/gif", "width": 240, "height": 240, "frameCount": 25,
