@@ -58,7 +58,10 @@ def read_index(app: Path) -> dict[str, Any]:
     """`media/index.json` of the fourth generation: its five keys."""
     index: Any = json.loads((app / "media/index.json").read_text("utf-8"))
     check({"media", "loop", "active", "last_updated", "processing"} <= set(index), "a key is missing")
-    check(type(index["media"]) is dict and type(index["loop"]) is list and type(index["processing"]) is dict, "a key has another type")
+    check(
+        type(index["media"]) is dict and type(index["loop"]) is list and type(index["processing"]) is dict,
+        "a key has another type",
+    )
     check(index["last_updated"] is None or type(index["last_updated"]) is int, "last_updated is no whole number")
     for slug, item in index["media"].items():
         check(item.get("slug") == slug, f"{slug}: another slug inside")
@@ -86,7 +89,9 @@ def read_database(app: Path) -> dict[str, Any]:
     loop = [row["slug"] for row in db.execute("SELECT slug FROM loop_order ORDER BY position")]
     places = [row["position"] for row in db.execute("SELECT position FROM loop_order ORDER BY position")]
     check(places == list(range(len(places))), "places of the loop are not 0, 1, 2 …")
-    settings = {row["key"]: row["value"] for row in db.execute("SELECT key, value FROM settings WHERE key IN ('active', 'last_updated')")}
+    settings = {
+        row["key"]: row["value"] for row in db.execute("SELECT key, value FROM settings WHERE key IN ('active', 'last_updated')")
+    }
     check(settings["last_updated"] is None or settings["last_updated"].isdigit(), "last_updated is no epoch")
     _order(loop, settings["active"], media)
     jobs: dict[str, Any] = {}
@@ -96,8 +101,12 @@ def read_database(app: Path) -> dict[str, Any]:
         _job(job)
         jobs[row["job_id"]] = job
     # What LOOP does next: an upload, a removal with its entry in the loop, and a choice.
-    db.execute("INSERT INTO media (slug, filename, type, size, uploaded_at) VALUES ('new one', 'n.gif', 'image/gif', 1, '2025-01-01T00:00:00Z')")
-    db.execute("INSERT INTO loop_order (position, slug) VALUES ((SELECT COALESCE(MAX(position), -1) + 1 FROM loop_order), 'new one')")
+    db.execute(
+        "INSERT INTO media (slug, filename, type, size, uploaded_at) VALUES ('new one', 'n.gif', 'image/gif', 1, '2025-01-01T00:00:00Z')"
+    )
+    db.execute(
+        "INSERT INTO loop_order (position, slug) VALUES ((SELECT COALESCE(MAX(position), -1) + 1 FROM loop_order), 'new one')"
+    )
     db.execute("INSERT OR REPLACE INTO settings (key, value) VALUES ('active', 'new one')")
     db.execute("DELETE FROM media WHERE slug = 'new one'")
     left = db.execute("SELECT count(*) FROM loop_order WHERE slug = 'new one'").fetchone()[0]
@@ -111,8 +120,14 @@ def read_frames(app: Path, slug: str) -> list[bytes]:
     """The frames of an item as the player of LOOP takes them; it stops at metadata that says another count or size."""
     folder = app / "media/processed" / slug
     metadata = json.loads((folder / "metadata.json").read_text())
-    check({"slug", "original_filename", "type", "width", "height", "frame_count", "format", "fps"} <= set(metadata), "metadata lacks a key")
-    check(metadata["slug"] == slug and metadata["format"] == "rgb565" and metadata["type"] in ("image", "video"), "metadata says otherwise")
+    check(
+        {"slug", "original_filename", "type", "width", "height", "frame_count", "format", "fps"} <= set(metadata),
+        "metadata lacks a key",
+    )
+    check(
+        metadata["slug"] == slug and metadata["format"] == "rgb565" and metadata["type"] in ("image", "video"),
+        "metadata says otherwise",
+    )
     packed = (folder / "frames/frames.bin").read_bytes()
     count, size = int.from_bytes(packed[:4], "big"), int.from_bytes(packed[4:8], "big")
     check(size == FRAME and len(packed) == 8 + count * size, "frames.bin is corrupt")
@@ -124,7 +139,10 @@ def read_frames(app: Path, slug: str) -> list[bytes]:
 def raw_of(app: Path, item: dict[str, Any]) -> Path:
     """The upload behind an item's address, as the web server finds it: one name below `media/raw`."""
     name = unquote(item["url"].removeprefix("/media/raw/"))
-    check(item["url"].startswith("/media/raw/") and "/" not in name and name not in (".", "..") and "\0" not in name, "an address leads away")
+    check(
+        item["url"].startswith("/media/raw/") and "/" not in name and name not in (".", "..") and "\0" not in name,
+        "an address leads away",
+    )
     check(len(os.fsencode(name)) <= 255, "no file has so long a name")
     return app / "media/raw" / name
 

@@ -84,7 +84,6 @@ FRAMED = (7, 8, 9)
 """Items with frames; of the first one they are cut short."""
 
 
-
 def item(number: int, generation: int) -> dict[str, Any]:
     """An item as its generation wrote it."""
     slug, filename, type = named(number)
@@ -214,7 +213,9 @@ def test_500_items_of_each_generation_go_in_and_out_with_nothing_lost(tmp_path: 
     report = adopt_loop(data, source, verify=True)
     assert told(dry) == told(report)
     assert report.differences == ()
-    assert {kind: (count.imported, count.merged, count.skipped) for kind, count in report.records.items()} == records_of(generation)
+    assert {kind: (count.imported, count.merged, count.skipped) for kind, count in report.records.items()} == records_of(
+        generation
+    )
     cut = [
         one for one in report.warnings if one.key == f"media/{named(7)[0]}" and ("cut short" in one.why or "left out" in one.why)
     ]
@@ -576,3 +577,110 @@ def test_the_log_is_not_touched(library: DataDirectory, tmp_path: Path) -> None:
         assert state.store.head().position == before
         assert media.get(db, "notes") is not None
         assert jobs.open_count(db) > 0
+
+
+# -- a second opinion ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sample", "config"),
+    [
+        ("index.json", "config.json"),
+        ("index-empty.json", "config.json"),
+        ("index-dangling.json", "config.json"),
+        ("index-legacy-list.json", "config-legacy.json"),
+        ("index-legacy-list-2.json", "config-legacy.json"),
+        ("media.sql", "config.json"),
+    ],
+)
+def test_a_reader_of_loops_own_takes_what_goes_out(tmp_path: Path, sample: str, config: str) -> None:
+    """Index and database say the same of the same items; the settings hold only keys that the last LOOP knew, or the export names the others."""
+    samples = Path(__file__).parent.parent / "samples" / "loop"
+    app = tmp_path / "app"
+    (app / "media").mkdir(parents=True)
+    if sample.endswith(".sql"):
+        database = sqlite3.connect(app / "media/media.db")
+        database.executescript((samples / sample).read_text())
+        database.close()
+    else:
+        (app / "media/index.json").write_bytes((samples / sample).read_bytes())
+    (app / "config").mkdir()
+    (app / "config/config.json").write_bytes((samples / config).read_bytes())
+    data, out = DataDirectory(tmp_path / "data"), tmp_path / "out"
+    adopt_loop(data, app)
+    report = export_loop(data, out)
+    index, db = old_loop.read_index(out), old_loop.read_database(out)
+    for slug, item in db["media"].items():
+        assert {name: index["media"][slug].get(name) for name in item} == item
+    assert (set(db["media"]), db["loop"], db["active"]) == (set(index["media"]), index["loop"], index["active"])
+    for id, job in db["processing"].items():
+        assert {name: index["processing"][id][name] for name in job if name != "timestamp"} == {
+            name: job[name] for name in job if name != "timestamp"
+        }
+    unknown = [one.key for one in report.warnings if one.rule == "IR-0.7"]
+    if config == "config-legacy.json":
+        assert unknown == ["config/display.gamma"]
+        with pytest.raises(old_loop.Refused, match="gamma"):
+            old_loop.read_config(out)
+    else:
+        assert unknown == []
+        old_loop.read_config(out)
+    back = DataDirectory(tmp_path / "back")
+    assert adopt_loop(back, out, verify=True).differences == ()
+    assert held(back) == held(data)
+
+
+def test_prepared_items_are_the_same_again_once_the_worker_has_been(tmp_path: Path) -> None:
+    """A library that plays goes out as LOOP's player takes it, and in again: pending until it is prepared here, then all is as it was."""
+    from PIL import Image
+
+    from player.pixels import pack_rgb565
+
+    data, out, back = DataDirectory(tmp_path / "data"), tmp_path / "out", DataDirectory(tmp_path / "back")
+    pictures = [Image.new("RGB", (320, 240), colour) for colour in ((255, 0, 0), (0, 0, 255))]
+    pictures[0].save(tmp_path / "two.gif", save_all=True, append_images=pictures[1:], duration=200)
+    pictures[1].save(tmp_path / "one.png")
+    with pixelog.open(data.root) as state:
+        state.add_media(tmp_path / "two.gif", slug="e\u0301 two", add_to_loop=True)
+        state.add_media(tmp_path / "one.png", slug="one", make_active=True)
+        prepare_all(state, data)
+    export_loop(data, out)
+    index, db = old_loop.read_index(out), old_loop.read_database(out)
+    assert {slug: item["processing_status"] for slug, item in db["media"].items()} == {
+        "e\u0301 two": "completed",
+        "one": "completed",
+    }
+    assert old_loop.raw_of(out, index["media"]["one"]).read_bytes() == (tmp_path / "one.png").read_bytes()
+    assert old_loop.read_frames(out, "one") == [pack_rgb565(pictures[1])]
+    assert old_loop.read_frames(out, "e\u0301 two") == [pack_rgb565(pictures[0])] * 5 + [pack_rgb565(pictures[1])] * 5
+    assert adopt_loop(back, out, verify=True).differences == ()
+    with pixelog.open(back.root) as state:
+        assert {one.status for one in state.list_media()} == {"pending"}
+        prepare_all(state, back)
+    assert held(back) == held(data)
+    assert adopt_loop(back, out, verify=True).differences == ()
+
+
+def prepare_all(state: pixelog.StateService, data: DataDirectory) -> None:
+    """What the worker does."""
+    from api.cli.ports import PrepareDesk
+    from player.prepare import prepare
+
+    desk = PrepareDesk(state)
+    while (task := desk.take()) is not None:
+        desk.prepared(task, prepare(task.source, data.packs, task.geometry, lambda percent, stage: None))
+
+
+def test_secrets_that_cannot_go_back_are_named(tmp_path: Path) -> None:
+    """Those of items, and those that were in a list, whose place is gone."""
+    (tmp_path / "app/media").mkdir(parents=True)
+    (tmp_path / "app/media/index.json").write_text(json.dumps({"media": {"a": {"api_key": "FAKE-1"}}}))
+    (tmp_path / "app/config.json").write_text(
+        json.dumps({"wifi": {"known": [{"psk": "FAKE-2"}, 1], "password": "FAKE-3", "tokens": [4]}})
+    )
+    data = DataDirectory(tmp_path / "data")
+    adopt_loop(data, tmp_path / "app")
+    report = export_loop(data, tmp_path / "out", secrets=True)
+    assert [one.key for one in report.warnings if one.rule == "IR-0.9"] == ["config/wifi.known.0.psk", "media/a.api_key"]
+    config = json.loads((tmp_path / "out/config/config.json").read_text())
+    assert config["wifi"] == {"known": [{}, 1], "password": "FAKE-3", "tokens": [4]}

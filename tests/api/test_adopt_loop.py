@@ -5,10 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
+import signal
 import sqlite3
 import stat
 import struct
+import subprocess
+import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,8 +84,12 @@ class Move:
         return folder
 
     def adopt(self, **options: Any) -> Report:
-        """Move in."""
-        return adopt_loop(self.data, self.source, **options)
+        """Move in. The source must be as it was afterwards, each byte and each time."""
+        before = fingerprint(self.source)
+        try:
+            return adopt_loop(self.data, self.source, **options)
+        finally:
+            assert fingerprint(self.source) == before
 
     def state(self) -> pixelog.StateService:
         """The data directory, open."""
@@ -89,7 +98,7 @@ class Move:
 
 @pytest.fixture
 def move(tmp_path: Path) -> Iterator[Move]:
-    """A move whose source must be untouched at the end, but for what the test itself did, and whose log must be sound."""
+    """A move whose log must be sound at the end."""
     one = Move(tmp_path)
     yield one
     if one.data.database.exists():
@@ -834,3 +843,333 @@ def test_a_key_of_our_own_at_the_source_reads_no_file(move: Move, tmp_path: Path
     report = move.adopt()
     assert ("media/a", "IR-0.7") in found(report.warnings)
     assert export_loop(move.data, tmp_path / "out").files == 0
+
+
+# -- the account ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_every_record_is_counted_once(move: Move) -> None:
+    """What the source has is imported, merged or skipped, also items that are called like files of LOOP's."""
+    names = ("index.json", "media.db", "config.json", "config/x")
+    move.index(
+        {**{name: item(name) for name in names}, "none": None},
+        loop=[*names, "gone", names[0], 7],
+        active="index.json",
+        processing={"index.json": {"filename": "x"}, "bad": []},
+    )
+    (move.source / "config.json").write_text('{"display": {"brightness": 7, "rotation": "x"}}')
+    for again in (False, True):
+        report = move.adopt()
+        counts = {kind: (one.imported, one.merged, one.skipped) for kind, one in report.records.items()}
+        brought = {"media": 4, "loop": 4, "active": 1, "jobs": 1, "settings": 1}
+        left_out = {"media": 1, "loop": 3, "active": 0, "jobs": 1, "settings": 1}
+        assert counts == {kind: ((0, brought[kind]) if again else (brought[kind], 0)) + (left_out[kind],) for kind in brought}
+
+
+def test_equal_slugs_of_a_list_are_one_record_that_merged(move: Move) -> None:
+    """The last one's data in the first one's place; both are accounted for, and so is what is no object."""
+    first, second = item("a", filename="one.gif"), item("a", filename="two.gif")
+    move.index([first, "stray", item("b"), second, {"filename": "c.gif"}])
+    report = move.adopt(verify=True)
+    count = report.records["media"]
+    assert (count.imported, count.merged, count.skipped, report.differences) == (3, 1, 1, ())
+    with move.state() as state, state.store.reading() as db:
+        rows = db.execute("SELECT slug, filename FROM media_items ORDER BY position").fetchall()
+        assert rows == [("a", "two.gif"), ("b", "b.gif"), ("legacy_4", "c.gif")]
+        assert state.list_loop() == ["a", "b", "legacy_4"]
+
+
+def test_a_dry_run_prints_what_then_is_done(move: Move, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    """The same document but for the word that it is one; over a library that is there as well, and with nothing written to it."""
+    with move.state() as state:
+        state.add_media(gif(1), filename="taken.gif", slug="taken", add_to_loop=True)
+    frames = move.frames("framed")
+    (frames / "frame_000001.rgb").write_bytes(frame(1))
+    move.raw("taken_taken.gif", gif(2))
+    move.raw("same_same.gif", gif(3))
+    media = {slug: item(slug) for slug in ("taken", "framed", "same", *(f"i{number}" for number in range(600)))}
+    move.index(media, loop=["same", "taken", "gone", "framed"], active="nowhere", processing={"j": {"progress": 140}})
+    move.sample("config.json", "config/config.json")
+    with move.state() as state:
+        head = state.store.head().position
+    command = ["adopt", "loop", str(move.source), "--data", str(move.data.root), "--json"]
+    assert main([*command, "--dry-run"]) == 0
+    dry = json.loads(capsysbinary.readouterr().out)
+    with move.state() as state:
+        assert state.store.head().position == head
+    assert list(move.data.secrets.iterdir()) == []
+    assert main(command) == 0
+    assert dry == {**json.loads(capsysbinary.readouterr().out), "dryRun": True}
+    with move.state() as state:
+        assert state.store.head().position == head + dry["events"]
+
+
+def test_the_same_picture_under_a_slug_that_is_here_merges(move: Move) -> None:
+    """A dry run knows that, too, though the picture is made only by the move."""
+    (move.frames("a") / "frame_000001.rgb").write_bytes(frame(1))
+    move.index({"a": item("a")})
+    move.adopt()
+    dry = move.adopt(name="other", dry_run=True)
+    report = move.adopt(name="other")
+    assert (dry.records, dry.warnings, dry.events) == (report.records, report.warnings, report.events)
+    assert report.records["media"].merged == 1
+
+
+# -- nothing is lost in silence ------------------------------------------------------------------------------------------------------
+
+
+def test_unknown_keys_are_kept_even_when_they_are_null(move: Move, tmp_path: Path) -> None:
+    """Of items, jobs and the index; what LOOP itself left out or wrote as null says nothing. All of them go out again, in both forms."""
+    from api.adopt.loop_export import export_loop
+
+    move.index(
+        {"a": item("a", mood=None, fps=None, duration=None)},
+        processing={"j": {"filename": "x", "why": None, "progress": 5}},
+        theme={"dark": None},
+    )
+    move.adopt(verify=True)
+    for name in ("json", "db"):
+        out = tmp_path / name
+        export_loop(move.data, out)
+        if name == "json":
+            (out / "media/media.db").unlink()
+        other = DataDirectory(tmp_path / f"{name}-data")
+        assert adopt_loop(other, out, verify=True).differences == ()
+        with pixelog.open(other.root) as state, state.store.reading() as db:
+            assert json.loads(db.execute("SELECT extra FROM media_items").get) == {"mood": None}
+            assert json.loads(db.execute("SELECT input FROM jobs_all WHERE id = 'j'").get)["why"] is None
+            assert json.loads(db.execute("SELECT kept FROM adoptions WHERE key = 'loop/rest'").get)["index"]["theme"] == {
+                "dark": None
+            }
+
+
+def test_settings_of_another_kind_are_told(move: Move) -> None:
+    """Kept as they are; keys that LOOP never had are none of them."""
+    move.index({})
+    (move.source / "config.json").write_text(
+        json.dumps(
+            {
+                "display": {"dc_pin": "25", "show_progress": 1, "gamma": 1.0},
+                "web": {"allowed_origins": "*", "port": None, "theme": []},
+                "sync": {"last_sync": 7},
+                "extra": {"x": 1},
+            }
+        )
+    )
+    report = move.adopt()
+    assert [(one.key, one.why) for one in report.warnings] == [
+        ("config/display.dc_pin", "it is a text, not a number; kept as it is"),
+        ("config/display.show_progress", "it is a number, not true or false; kept as it is"),
+        ("config/web.allowed_origins", "it is a text, not a list; kept as it is"),
+    ]
+    with move.state() as state, state.store.reading() as db:
+        kept = json.loads(db.execute("SELECT kept FROM adoptions WHERE key = 'loop/rest'").get)["config"]
+    assert (kept["display"]["dc_pin"], kept["web"]["port"], kept["extra"]) == ("25", None, {"x": 1})
+
+
+def test_secrets_of_any_shape_stay_out_of_the_log(move: Move, capsys: pytest.CaptureFixture[str]) -> None:
+    """In settings, items, jobs and the index; as text, number, list or object; the database and its write-ahead log are searched while they are
+    open, a second move changes nothing, and one that is gone from the source stays kept."""
+    media = {
+        "a": item("a", api_key="FAKE-1", source={"auth": [{"token": "FAKE-2"}]}, feed="https://me:FAKE-3@host.example.test/")
+    }
+    job = {"filename": "x", "status": "error", "progress": 1, "headers": {"credentials": {"user": "FAKE-4"}}}
+    move.index(media, processing={"j": job}, jwt="FAKE-5")
+    settings = {"wifi": {"password": "FAKE-6", "passwordHash": "FAKE-7", "wpa_keys": {"home": "FAKE-8"}}}
+    (move.source / "config.json").write_text(json.dumps(settings))
+    with move.state() as reader:  # as long as somebody reads, the write-ahead log stays
+        assert main(["adopt", "loop", str(move.source), "--data", str(move.data.root), "--verify", "--json"]) == 0
+        said = capsys.readouterr()
+        searched = {path.name: path.read_bytes() for path in move.data.root.iterdir() if path.is_file()}
+        assert reader.store.head().position > 0
+    assert "pixelog.db-wal" in searched
+    assert [name for name, content in searched.items() if b"FAKE" in content] == []
+    assert "FAKE" not in said.out + said.err
+    kept = json.loads((move.data.secrets / "adopted-loop.json").read_text())
+    assert sorted(kept) == [
+        "config.wifi.password", "config.wifi.passwordHash", "config.wifi.wpa_keys", "index.jwt", "jobs/j.headers.credentials", "media/a.api_key",
+        "media/a.feed", "media/a.source.auth.0.token",
+    ]  # fmt: skip
+    assert kept["config.wifi.wpa_keys"] == {"home": "FAKE-8"}
+    assert len([one for one in json.loads(said.out)["warnings"] if one["rule"] == "IR-0.9"]) == 8
+    (move.source / "config.json").write_text('{"wifi": {"password": "FAKE-9"}}')
+    move.adopt(verify=True)
+    now = json.loads((move.data.secrets / "adopted-loop.json").read_text())
+    assert now == {**kept, "config.wifi.password": "FAKE-9"}
+
+
+def test_a_database_whose_items_cannot_be_taken_still_wins(move: Move) -> None:
+    """It has a row of media: the index beside it is older, and ignored."""
+    move.sample("media.sql", "media/media.db")
+    database = sqlite3.connect(move.media / "media.db")
+    database.executescript(
+        "DELETE FROM loop_order; DELETE FROM media; INSERT INTO media VALUES (NULL, 'x', 'image/gif', 1, '', '', 0, 0, 0, 0, '', '')"
+    )
+    database.close()
+    move.sample("index.json")
+    report = move.adopt()
+    assert {("media/None", "IR-1.1"), ("index.json", "IR-1.8")} <= set(found(report.skipped))
+    assert report.records["media"].imported == 0
+
+
+def test_an_archive_that_is_damaged_inside_is_told(move: Move) -> None:
+    """Its list of contents is whole, its contents are not: the item is kept without frames, and the move goes on."""
+    (move.media / "raw").mkdir()
+    path = move.media / "raw" / "a_frames.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("metadata.json", '{"frame_count": 2}')
+        archive.writestr("frames.bin", struct.pack(">II", 2, FRAME_BYTES) + frame(1) + frame(2))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 400] = b"\x55" * 400
+    path.write_bytes(content)
+    move.index({"a": item("a"), "b": item("b")})
+    report = move.adopt(verify=True)
+    assert any(one.key == "media/a" and "damaged" in one.why for one in report.warnings)
+    assert (report.records["media"].imported, report.differences) == (2, ())
+
+
+def test_an_archive_is_unpacked_once_however_many_frames_it_has(
+    move: Move, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames are read one after the other, never from the beginning again."""
+    from api.adopt.loop_frames import Frames
+
+    path = tmp_path / "frames.zip"
+    packed = struct.pack(">II", 9, FRAME_BYTES) + b"".join(frame(number) for number in range(9))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("frames.bin", packed)
+    opened: list[str] = []
+    open_member = zipfile.ZipFile.open
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda self, name, *rest: opened.append(name) or open_member(self, name, *rest))
+    frames = Frames(tuple(("frames.bin", 8 + number * FRAME_BYTES) for number in range(9)), path, (320, 240), (40_000,) * 9)
+    assert b"".join(frames.raw()) == packed[8:]
+    assert opened == ["frames.bin"]
+
+
+@pytest.mark.parametrize("content", ["{broken", "[]", "\ufeff{}"])
+def test_metadata_of_frames_that_cannot_be_read_is_told(move: Move, content: str) -> None:
+    """With the place in it; the frames play all the same."""
+    (move.frames("a") / "frame_000001.rgb").write_bytes(frame(1))
+    (move.media / "processed/a/metadata.json").write_text(content)
+    move.index({"a": item("a")})
+    report = move.adopt()
+    (told,) = [one for one in report.warnings if one.rule == "IR-0.2"]
+    assert (told.key, "metadata.json" in told.why) == ("media/a", True)
+    with move.state() as state:
+        assert [one.status for one in state.list_media()] == ["pending"]
+
+
+# -- held to the source --------------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_source_learned_of_an_item_comes_before_it_is_prepared(move: Move) -> None:
+    """LOOP had not converted it at the first move: size and length come with the second, and no second job."""
+    move.raw("a_a.gif", gif(1))
+    move.index({"a": item("a", processing_status="processing"), "b": item("b")})
+    move.adopt()
+    move.index({"a": item("a", width=320, height=240, frame_count=7, duration=1.5), "b": item("b")})
+    report = move.adopt(verify=True)
+    assert (report.differences, report.events) == ((), 2)
+    with move.state() as state, state.store.reading() as db:
+        here = state.get_media("a")
+        assert here is not None
+        assert (here.width, here.height, here.frame_count, here.duration, here.status) == (320, 240, 7, 1.5, "pending")
+        assert db.execute("SELECT count(*) FROM jobs_all WHERE kind = 'prepare'").get == 1
+        assert prepared(state, move.data.packs) == 1
+    assert move.adopt(verify=True).differences == ()
+
+
+def test_verify_looks_at_each_field_each_pixel_and_each_secret(move: Move) -> None:
+    """What was planted in the log's tables, among the blobs and in the secrets is found."""
+    (move.frames("framed") / "frame_000001.rgb").write_bytes(frame(1))
+    clip = move.raw("clip_clip.mp4", b"\0\0\0\x18ftypmp42" + b"x" * 100)
+    (move.frames("clip") / "frame_000001.rgb").write_bytes(frame(2))
+    move.index(
+        {"framed": item("framed"), "clip": item("clip", filename="clip.mp4", type="video/mp4"), "odd": item("odd", mood=1)},
+        theme="dark",
+    )
+    (move.source / "config.json").write_text('{"wifi": {"password": "FAKE"}}')
+    assert move.adopt(verify=True).differences == ()
+    move.index(
+        {"framed": item("framed"), "clip": item("clip", filename="clip.mp4", type="video/mp4"), "odd": item("odd", mood=2)},
+        theme="light",
+    )
+    (move.frames("framed") / "frame_000001.rgb").write_bytes(frame(3))
+    (move.source / "config.json").write_text('{"wifi": {"password": "FAKE-2"}}')
+    with move.state() as state:
+        held = state.blobs.path(hashlib.sha256(clip).hexdigest())
+    held.chmod(0o600)
+    held.write_bytes(b"another clip")
+    report = move.adopt(verify=True, dry_run=True)
+    assert report.differences is not None
+    assert [(one.key, one.field, one.here) for one in report.differences] == [
+        ("media/framed", "content", "another picture"),
+        ("media/clip", "content", "damaged"),
+        ("media/odd", "extra", {"mood": 1}),
+        ("rest/index", "value", {"last_updated": 1751065201, "theme": "dark"}),
+        ("secrets/config.wifi.password", "value", "another"),
+    ]
+    held.write_bytes(clip)
+
+
+# -- killed ----------------------------------------------------------------------------------------------------------------------------
+
+
+def events_of(data: DataDirectory) -> list[tuple[str, str]]:
+    """Types and streams of all events of the move, in order."""
+    with pixelog.open(data.root) as state:
+        return [(event.type, event.stream) for event in state.store.read() if event.type != "log.opened"]
+
+
+def test_a_move_that_was_killed_is_finished_by_the_next(move: Move, tmp_path: Path) -> None:
+    """kill -9 in the middle of 10,000 items, three times; then the log says the same as that of one move, and so does the library."""
+    media = {f"slug {number}": item(f"slug {number}", frame_count=number) for number in range(10_000)}
+    move.index(
+        media, loop=list(media)[:500], active="slug 77", processing={f"j{n}": {"filename": "x", "progress": n} for n in range(50)}
+    )
+    (move.source / "config.json").write_text('{"display": {"brightness": 80}, "wifi": {"password": "FAKE"}}')
+    whole = DataDirectory(tmp_path / "whole")
+    once = adopt_loop(whole, move.source)
+    command = [sys.executable, "-m", "pixelog", "adopt", "loop", str(move.source), "--data", str(move.data.root), "--json"]
+    seen = 0
+    for _ in range(3):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ) as process:
+            deadline = time.monotonic() + 60
+            while (now := counted(move.data)) < seen + 1_500 and process.poll() is None:
+                assert time.monotonic() < deadline
+                time.sleep(0.002)
+            process.send_signal(signal.SIGKILL)
+            assert process.wait(30) == -signal.SIGKILL, "it was faster than the test"
+        assert now < 10_000
+        seen = counted(move.data)
+        assert not (move.data.secrets / "adopted-loop.part").exists()
+    last = move.adopt(verify=True)
+    assert last.differences == ()
+    assert last.records["media"].merged == seen
+    assert {kind: one.imported + one.merged for kind, one in last.records.items()} == {
+        kind: one.imported for kind, one in once.records.items()
+    }
+    assert events_of(move.data) == events_of(whole)
+    with pixelog.open(whole.root) as one, move.state() as other:
+        rows = "SELECT slug, filename, size, uploaded_at, frame_count, extra FROM media_items ORDER BY position"
+        with one.store.reading() as left, other.store.reading() as right:
+            assert left.execute(rows).fetchall() == right.execute(rows).fetchall()
+        assert (one.list_loop(), one.get_active(), one.get_settings()) == (
+            other.list_loop(),
+            other.get_active(),
+            other.get_settings(),
+        )
+    assert (move.data.secrets / "adopted-loop.json").read_bytes() == (whole.secrets / "adopted-loop.json").read_bytes()
+
+
+def counted(data: DataDirectory) -> int:
+    """Items in the library now, read from outside while it is written."""
+    if not data.database.exists():
+        return 0
+    database = sqlite3.connect(f"file:{data.database}?mode=ro", uri=True, timeout=5)
+    try:
+        return int(database.execute("SELECT count(*) FROM media_items").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+    finally:
+        database.close()
