@@ -252,7 +252,7 @@ class LoopTail:
         self._handle = 0
         self._told = 0
         self._noticed = False
-        self._reading = False
+        self._reading = self._again = False
         self.failed = 0
         """Reads of the log that failed; the next one came at most LOOK_SECONDS later."""
 
@@ -302,10 +302,14 @@ class LoopTail:
     def _pump(self) -> None:
         """Take in what is new. Cleared first: what is committed from here on gives a notice of its own."""
         self._noticed = False
-        if not self._followers or self._reading:
+        if not self._followers:
             return
         if self.tail.watch.closed:
             self.wake_all()
+        elif self._reading:
+            self._again = True  # the thread may have looked before this was committed
+        elif self.tail.position >= self.tail.watch.position:
+            self._tell(self.tail.position)  # somebody else was first
         elif self._db is None:
             self._read_elsewhere()
         else:
@@ -327,12 +331,14 @@ class LoopTail:
         self._reading = True
 
         def read(done: asyncio.Future[Any]) -> None:
-            self._reading = False
+            again, self._reading, self._again = self._again, False, False
             if done.cancelled():
                 return
             error = done.exception()
             if error is None:
                 self._tell(before)
+                if again:
+                    self._pump()
             elif isinstance(error, (apsw.Error, StoreError)):
                 self._try_later()
             else:

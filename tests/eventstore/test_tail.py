@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import eventstore.tail
-from eventstore import subscription
+from eventstore import reading, subscription
 from eventstore.errors import Stopped
 from eventstore.reading import Filter, read_page
 from eventstore.record import NewEvent, RecordedEvent
@@ -356,6 +356,33 @@ def test_closing_ends_a_reader_on_an_event_loop(path: Path) -> None:
             assert store.tail.followers == 0
 
 
+def test_closing_the_log_while_the_tail_is_read_ends_readers(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The word that the log is closed comes while a thread reads, and is not lost on the event loop."""
+    store = EventStore.open(path)
+    read = eventstore.tail.read_page
+    closing = threading.Thread(target=store.close)
+
+    def slow(*arguments: Any) -> Any:
+        found = read(*arguments)
+        closing.start()
+        wait_until(lambda: store.watch.closed)
+        return found
+
+    async def run() -> list[int]:
+        seen: list[int] = []
+        async with asyncio.timeout(10):
+            async for one in store.subscribe(0):
+                seen.append(one.position)
+                if len(seen) == 1:
+                    monkeypatch.setattr(eventstore.tail, "read_page", slow)
+                    threading.Timer(0.05, store.append, args=("s", event())).start()
+        return seen
+
+    store.append("s", event())
+    assert asyncio.run(run())[0] == 1
+    closing.join(20)
+
+
 def test_closing_the_log_under_load_ends_readers_quietly(path: Path) -> None:
     """A reader that was in the middle of a page when its log was closed stops like one that waited; any other failure surfaces."""
     store = EventStore.open(path)
@@ -429,6 +456,23 @@ def test_a_read_that_fails_is_tried_again(store: EventStore, monkeypatch: pytest
         return one.position, store.tail.on_loop().failed
 
     assert asyncio.run(run()) == (2, 2)
+
+
+def test_a_poll_sees_what_others_appended_unheard(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first reads are of the log itself, through as many windows as its filter needs, whatever this process has heard of."""
+    for module in (reading, subscription):
+        monkeypatch.setattr(module, "WINDOW_POSITIONS", 4)
+    with EventStore.open(path) as store, EventStore.open(path) as other:
+        other.append("s", [event()] * 10)
+        assert store.watch.position == 0
+        on_thread, on_loop = (store.subscribe(0, types=["no.*"]) for _ in range(2))
+
+        async def poll() -> list[Delivery]:
+            return [one async for one in on_loop.deliveries_async(timeout_seconds=0)]
+
+        assert list(on_thread.deliveries(timeout_seconds=0)) == asyncio.run(poll()) == []
+        assert on_thread.cursor == on_loop.cursor == 10
+        assert store.tail.pages == 0
 
 
 # -- forms ---------------------------------------------------------------------------------------------------------------------------
