@@ -99,6 +99,23 @@ def test_a_changed_event_is_damage(verify: Verify, data: Path) -> None:
     assert report["problems"][0]["mend"] == "restore a backup: pixelog restore FILE"
 
 
+def test_what_a_start_refuses_is_checked_all_the_same(verify: Verify, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A log whose last event was changed is not written on, in one line that says where and what mends it; the check finds everything else, too."""
+    change(
+        data,
+        "UPDATE events SET data = replace(data, 'player', 'prayer') WHERE position = 9",
+        "UPDATE events SET data = replace(data, 'hello', 'jello') WHERE position = 8",
+        "DELETE FROM loop_items WHERE slug = 'dog'",
+    )
+    found = [(problem["code"], problem.get("position")) for problem in verify()["problems"]]
+    assert found[:2] == [("chain", 8), ("chain", 9)]
+    assert "loop_items lacks the row 'dog'" in str(verify()["problems"])
+    assert main(["message", "again", "--data", str(data)]) == 3
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "event 9 is not what was written: its hash does not fit (position 9); restore a backup: pixelog restore FILE" in said
+
+
 def test_a_missing_event_is_damage(verify: Verify, data: Path) -> None:
     """The gap is named, and the answer comes although the rest no longer folds."""
     change(data, "DELETE FROM events WHERE type = 'media.added' AND position > 2")
