@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from eventstore import reading, subscription
+from eventstore import subscription, tail
+from eventstore.head import LOOK_SECONDS
 from eventstore.store import EventStore
-from tests.eventstore.conftest import event, wait_until
+from tests.eventstore.conftest import event, problems, wait_until
+from tests.eventstore.test_processes import start
 
 
 def test_catch_up_to_live_under_write_load(store: EventStore) -> None:
@@ -58,10 +61,13 @@ def test_modes(store: EventStore) -> None:
     ]
 
 
-def test_a_slow_reader_recovers(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It reads what it missed from the log, page by page, is told that it catches up, and is live again at the end."""
-    monkeypatch.setattr(subscription, "PAGE_EVENTS", 10)
-    monkeypatch.setattr(EventStore.page, "__defaults__", (10, reading.EVERYTHING, None))
+@pytest.mark.parametrize(("ring", "own_pages"), [(2_000, 1), (20, 2)])
+def test_a_slow_reader_recovers(store: EventStore, monkeypatch: pytest.MonkeyPatch, ring: int, own_pages: int) -> None:
+    """It gets what it missed from the tail, or from the log when it has fallen out of that; is told that it catches up, and is live again at
+    the end."""
+    monkeypatch.setattr(tail, "RING_EVENTS", ring)
+    for module in (subscription, tail):
+        monkeypatch.setattr(module, "PAGE_EVENTS", 10)
     store.append("s", event())
     following = store.subscribe(0)
     deliveries = following.deliveries(timeout_seconds=5)
@@ -74,6 +80,54 @@ def test_a_slow_reader_recovers(store: EventStore, monkeypatch: pytest.MonkeyPat
     last = next(deliveries)
     assert [one.event.position for one in (*missed, last)] == list(range(3, 29))
     assert [one.mode for one in (*missed, last)] == ["catch_up"] * 25 + ["live"]
+    assert store.tail.own_pages == own_pages
+
+
+def test_a_subscription_goes_on_after_a_restart(path: Path) -> None:
+    """From its cursor, in another life of the log: what was appended meanwhile comes, nothing comes twice."""
+    seen: list[int] = []
+    cursor = 0
+    for life in range(4):
+        with EventStore.open(path) as store:
+            store.append("s", [event(str(life), f"{kind}.x") for kind in "ab"])
+            following = store.subscribe(cursor, types=["a.*"])
+            seen += [one.event.position for one in following.deliveries(timeout_seconds=0)]
+            cursor = following.cursor
+            store.append("s", event("unseen", "a.x"))
+            assert problems(store) == []
+    assert (seen, cursor) == ([1, 3, 4, 6, 7, 9, 10], 11)
+
+
+EFFECTS = """
+from pathlib import Path
+folder, crash_at = Path(sys.argv[3]), int(sys.argv[4])
+cursor, effects = folder / "cursor", folder / "effects"
+done = [int(line) for line in effects.read_text().split()]
+for delivery in store.subscribe(int(cursor.read_text()), handled=max(done, default=0)).deliveries(timeout_seconds=0):
+    position = delivery.event.position
+    if delivery.mode != "replay":
+        with effects.open("a") as file:
+            print(position, file=file)
+    if position == crash_at:
+        os._exit(3)
+    cursor.write_text(str(position))
+"""
+
+
+def test_effects_run_once_although_the_reader_died_before_it_saved_its_cursor(path: Path, tmp_path: Path) -> None:
+    """It comes back with a cursor from before the effect and with what the effect itself left behind: the event comes again, as a replay."""
+    with EventStore.open(path) as store:
+        store.append("s", [event()] * 6)
+    (tmp_path / "cursor").write_text("0")
+    (tmp_path / "effects").write_text("")
+    codes: list[int] = []
+    for crash_at in (2, 3, 5, 0):
+        process = start("import os\n" + EFFECTS, path, str(tmp_path), str(crash_at))
+        process.communicate(timeout=30)
+        codes.append(process.returncode)
+    assert codes == [3, 3, 3, 0]
+    assert (tmp_path / "effects").read_text().split() == ["1", "2", "3", "4", "5", "6"]
+    assert (tmp_path / "cursor").read_text() == "6"
 
 
 def test_a_filter_that_matches_nothing_advances(store: EventStore) -> None:
@@ -131,21 +185,113 @@ def test_closing_the_log_ends_its_readers(path: Path) -> None:
     assert not thread.is_alive()
 
 
-def test_a_suppressed_announcement_is_noticed(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The head moved and nobody was told: the watch finds it by looking, counts it, and the reader gets its event."""
-    following = store.subscribe(0)
-    got: list[int] = []
-    thread = threading.Thread(target=lambda: got.append(next(iter(following)).position))
+def first_of(store: EventStore) -> tuple[threading.Thread, list[tuple[int, float]]]:
+    """A reader on a thread, waiting at the end of the log, and what it will have got: the position of one event, and when."""
+    got: list[tuple[int, float]] = []
+    following = store.subscribe()
+    thread = threading.Thread(target=lambda: got.append((next(iter(following)).position, time.monotonic())))
     thread.start()
     wait_until(lambda: store.watch._listener is not None)
+    return thread, got
+
+
+MISSED_SECONDS = 5 * LOOK_SECONDS
+"""What a missed announcement may cost: the look comes once in LOOK_SECONDS; the rest is patience with a busy machine."""
+
+
+def test_a_suppressed_announcement_is_noticed(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head moved and nobody was told: the watch finds it by looking, counts it, and the reader gets its event."""
+    store.append("s", event())
+    thread, got = first_of(store)
+    announce, appending = store.watch.announce, threading.current_thread()
     with monkeypatch.context() as patch:
-        patch.setattr(store.watch, "announce", lambda position: None)
-        patch.setattr(store.watch, "ring", lambda position: None)
+        patch.setattr(store.watch, "announce", lambda head: None if threading.current_thread() is appending else announce(head))
+        patch.setattr(store.watch, "ring", lambda head: None)
+        began = time.monotonic()
         store.append("s", event())
-    thread.join(10)
-    assert (got, store.watch.missed) == ([1], 1)
+        thread.join(20)
+    assert [position for position, _ in got] == [2]
+    assert got[0][1] - began < MISSED_SECONDS
+    assert store.watch.missed == 1
     store.append("s", event())
     assert store.watch.missed == 1
+
+
+SILENT = """
+store.watch.ring = lambda position: None
+sys.stdin.readline()
+store.append("s", NewEvent("own", "silent"))
+print("appended", flush=True)
+sys.stdin.readline()
+store.close()
+"""
+
+
+def test_an_announcement_that_another_process_failed_to_make_is_noticed(store: EventStore, path: Path) -> None:
+    """The bell did not ring; the look once a second finds the event, counts the miss, and the reader gets it."""
+    process = start(SILENT, path)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    thread, got = first_of(store)
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "appended\n"
+    began = time.monotonic()
+    thread.join(20)
+    assert [position for position, _ in got] == [1]
+    assert got[0][1] - began < MISSED_SECONDS
+    assert store.watch.missed == 1
+    process.communicate("go\n", timeout=20)
+
+
+APPENDING = """
+sys.stdin.readline()
+for number in range(150):
+    store.append("from/" + sys.argv[3], NewEvent("own", str(number)), durable=number % 10 == 0)
+store.append("from/" + sys.argv[3], NewEvent("end", "{}"))
+store.close()
+"""
+
+READING = """
+sys.stdin.readline()
+import threading
+answers = {}
+def follow(streams):
+    seen, ends = [], 0
+    for one in store.subscribe(0, streams=streams):
+        seen.append([one.position, one.stream])
+        ends += one.type == "end"
+        if ends == (2 if not streams else 1):
+            break
+    answers[streams[0] if streams else "*"] = seen
+threads = [threading.Thread(target=follow, args=(streams,)) for streams in ([], ["from/one"], ["*/two"])]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(json.dumps(answers))
+store.close()
+"""
+
+
+def test_readers_in_two_processes_with_two_processes_that_append(path: Path) -> None:
+    """Each reader of each process, filtered or not, gets every event once and in order."""
+    EventStore.open(path).close()
+    readers = [start(READING, path) for _ in range(2)]
+    writers = [start(APPENDING, path, name) for name in ("one", "two")]
+    for process in (*readers, *writers):
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    answers = [json.loads(process.communicate(timeout=60)[0]) for process in readers]
+    for process in writers:
+        process.communicate(timeout=60)
+    with EventStore.open(path) as store:
+        log = [[one.position, one.stream] for one in store.read()]
+    assert len(log) == 302
+    whole = {"*": log} | {
+        pattern: [one for one in log if one[1] == stream] for pattern, stream in (("from/one", "from/one"), ("*/two", "from/two"))
+    }
+    assert answers == [whole, whole]
+    assert [process.returncode for process in (*readers, *writers)] == [0] * 4
 
 
 def test_a_listener_that_fails_does_not_fail_a_commit(store: EventStore, caplog: pytest.LogCaptureFixture) -> None:
