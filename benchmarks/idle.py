@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -20,14 +19,9 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / 
 
 import samples  # noqa: E402 - found through the path above
 from harness import Pixelog, until  # noqa: E402
+from table import cpu_seconds  # noqa: E402
 
 SETTLE_SECONDS = 3.0
-
-
-def cpu_seconds(pid: int) -> float:
-    """Processor time of a process so far, its own and the kernel's for it (proc_pid_stat(5), fields 14 and 15)."""
-    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def wakes(pid: int) -> int:

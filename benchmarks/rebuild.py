@@ -1,4 +1,4 @@
-"""Rebuilding: all projections of a long log against a bare scan and against an upsert per event, one stream, a start, and how others fare meanwhile.
+"""Rebuilding: all projections of a long log against a bare scan and against an upsert per event, a start, and how others fare meanwhile.
 
 `python benchmarks/rebuild.py [EVENTS]` (a million by default; 20,000 is enough to see that it works). Ratios of one run; processor seconds where
 only one thread works, so that a busy machine changes little. The log: two thirds heartbeats, a sixth pictures shown, the rest jobs, plays, library.
@@ -6,11 +6,9 @@ only one thread works, so that a busy machine changes little. The log: two third
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import logs
+from table import row, spread
 
 from api.commands.messages import PostMessage
 from api.execution import Executor
@@ -31,13 +30,8 @@ from projections.area import At
 from projections.rows import SqlRows
 
 ROUNDS = 3
-STREAM_EVENTS = 1_000
+BEATS_BEFORE_KILL = 1_000
 COMMANDS = 1_000
-
-
-def row(name: str, value: float, goal: str, unit: str = "") -> None:
-    """One line of the table."""
-    print(f"{name:<64} {value:>10.3f} {unit:<4} {goal}", flush=True)
 
 
 def cpu_seconds(work: Callable[[], Any], rounds: int = ROUNDS) -> float:
@@ -95,69 +89,28 @@ def _fold(store: EventStore, every: bool) -> None:
         folding.fold_to(db, store.head().position, every=every)
 
 
-def one_stream(folder: Path) -> None:
-    """The state of one stream of a thousand events, from the log; against the repository of `eventsourcing`, where that is installed."""
-    with EventStore.open(folder / "stream.db") as store:
-        area = catalogue.BY_NAME["settings"]
-        for _ in range(STREAM_EVENTS):
-            event = area.events["setting.changed"]("brightness", 50)  # type: ignore[call-arg]
-            store.append("settings", catalogue.encode(event))
-
-        def get() -> None:
-            state: dict[str, Any] = {}
-            with store.reading() as db:
-                for (data,) in db.execute("SELECT data FROM events WHERE stream = ? ORDER BY version", ("settings",)):
-                    event = catalogue.decoder("setting.changed").decode(str(data))
-                    state[event.name] = event.value
-
-        ours = cpu_seconds(lambda: [get() for _ in range(20)]) / 20
-    row(f"one stream of {STREAM_EVENTS} events", ours * 1000, "", "ms")
-    if importlib.util.find_spec("eventsourcing") is None:
-        print("one stream / eventsourcing repository.get: not measured, `eventsourcing` is not installed")
-        return
-    row("one stream of 1,000 / eventsourcing repository.get", _theirs(folder) / ours, "goal >= 20")
-
-
-def _theirs(folder: Path) -> float:
-    script = """
-import os, sys, time
-os.environ.update(PERSISTENCE_MODULE="eventsourcing.sqlite", SQLITE_DBNAME=sys.argv[1])
-from eventsourcing.application import Application
-from eventsourcing.domain import Aggregate, event
-class Settings(Aggregate):
-    @event("Changed")
-    def change(self, name, value): setattr(self, name, value)
-app = Application()
-one = Settings()
-for _ in range(999): one.change("brightness", 50)
-app.save(one)
-best = 1e9
-for _ in range(5):
-    begin = time.process_time(); app.repository.get(one.id); best = min(best, time.process_time() - begin)
-print(best)
-"""
-    done = subprocess.run([sys.executable, "-c", script, str(folder / "theirs.db")], capture_output=True, text=True, check=True)
-    return float(done.stdout)
-
-
 def starts(path: Path, folder: Path) -> None:
-    """From nothing to a door that is ready, with the long log and with an empty one."""
+    """From nothing to a door that is ready: with an empty log, with the long one, and with the long one after a kill amid its work."""
     empty = folder / "empty"
     with StateService(empty):
         pass
-    script = "import sys\nfrom api.service import StateService\nwith StateService(sys.argv[1]) as s: s.get_dashboard_data()"
-
-    def start(data: Path) -> None:
-        subprocess.run([sys.executable, "-c", script, str(data)], check=True)
-
-    times: dict[Path, list[float]] = {path.parent: [], empty: []}
+    ready = "import sys\nfrom api.service import StateService\nwith StateService(sys.argv[1]) as s: s.get_dashboard_data()"
+    killed = (
+        "import os, signal, sys\nfrom api.service import StateService\ns = StateService(sys.argv[1])\n"
+        f"for n in range({BEATS_BEFORE_KILL}): s.heartbeat('killed', 'ok', {{'n': n}})\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    took: dict[str, list[float]] = {"empty": [], "clean": [], "killed": []}
     for _ in range(5):
-        for data, seconds in times.items():
+        for case, seconds in took.items():
+            data = empty if case == "empty" else path.parent
+            if case == "killed":
+                subprocess.run([sys.executable, "-c", killed, str(data)], check=False)
             begin = time.perf_counter()
-            start(data)
+            subprocess.run([sys.executable, "-c", ready, str(data)], check=True)
             seconds.append(time.perf_counter() - begin)
-    long, short = (statistics.median(seconds) for seconds in times.values())
-    row("start with the long log / start with an empty one", long / short, "goal <= 1.5")
+    for case, what in (("clean", "after an orderly end"), ("killed", "after kill -9")):
+        ratios = [long / short for long, short in zip(took[case], took["empty"], strict=True)]
+        row(f"start with the long log {what} / start with an empty one", spread(ratios), "goal <= 1.5")
 
 
 @contextmanager
@@ -238,7 +191,6 @@ def main(events: int) -> None:
         with StateService(path.parent) as service:
             rebuilds(service.store, folder)
             swaps(service.store)
-        one_stream(folder)
         starts(path, folder)
         live(path)
     finally:
