@@ -362,7 +362,7 @@ class _Rebuild:
 
     def _fold(self) -> None:
         last: dict[str, int] = {}
-        with self._store.reading() as db:
+        with self._store.reading(patient=True) as db:
             for _ in folding.fold_onwards(db, self._rows, 0, self._head, self._areas, False, last):
                 self._look()
                 if self._rows.count() > ROWS_IN_MEMORY_MAX:
@@ -443,7 +443,7 @@ class _Rebuild:
     def _compare(self, folded: dict[str, str] | None) -> tuple[str, ...] | None:
         """Digest old and new tables in one snapshot that has both at the same position; the areas that differ."""
         if self._store.head().position != self._head:
-            with self._store.reading() as db:
+            with self._store.reading(patient=True) as db:
                 self._check_written(folded, db)
             folded = None
         for _ in range(MEETINGS_MAX):
@@ -454,7 +454,7 @@ class _Rebuild:
             positions: list[int] = self._store.transact(lambda transaction: self._close_up(transaction), durable=False)
             for shadow, position in zip(self._shadows, positions, strict=True):
                 shadow.position = position
-            with self._store.snapshot() as db:
+            with self._store.snapshot(patient=True) as db:
                 head = read_head(db).position
                 if any(shadow.position != head for shadow in self._shadows):
                     continue
