@@ -16,7 +16,7 @@ from api.cli.ports import UNREPORTED, LogSource, PrepareDesk, end_with_parent, r
 from api.data import ServiceLock
 from api.device.watching import DeviceWatch
 from api.http.door import Limits
-from api.pairing import Keeper
+from api.pairing import Invitation, Keeper, invitation
 from api.service import StateService
 from player.panels.bus import Wiring
 from player.panels.open import open_panel
@@ -61,8 +61,15 @@ def _follow_parent(stop: Callable[[], None]) -> None:
     end_with_parent(int(descriptor), end)
 
 
-def serve(data: Path, listener: socket.socket, limits: Limits, opened: Callable[[], None]) -> int:
-    """The service: HTTP over the data directory, until SIGTERM or SIGINT. `opened` is called once the directory is this service's."""
+def serve(
+    data: Path,
+    listener: socket.socket,
+    limits: Limits,
+    opened: Callable[[], None],
+    invited: Callable[[Invitation | None], None],
+) -> int:
+    """The service: HTTP over the data directory, until SIGTERM or SIGINT. `opened` is called once the directory is this service's, `invited` once
+    others may come, with the offer to pair that is open then."""
     from api.http.app import create_app
     from api.http.server import Server
     from api.upkeep import Upkeep
@@ -81,6 +88,7 @@ def serve(data: Path, listener: socket.socket, limits: Limits, opened: Callable[
             upkeep.start()
             if keeper is not None:
                 keeper.open()
+                invited(invitation(service.data, service.store))
             server.run([listener])
             if keeper is not None:
                 keeper.close()

@@ -8,12 +8,16 @@ import socket
 import subprocess
 import sys
 from argparse import ArgumentParser
+from typing import TYPE_CHECKING
 
 from api import config
 from api.cli.command import Call, Command, Usage
 from api.cli.listening import LISTENER_VARIABLE, bind
 from api.config import Config
 from api.data import DataDirectory, ServiceLock
+
+if TYPE_CHECKING:
+    from api.pairing import Invitation
 
 
 def _network_arguments(parser: ArgumentParser) -> None:
@@ -82,17 +86,28 @@ def _own_address() -> str | None:
 def _serve(call: Call) -> int:
     from api.cli.parts import serve
     from api.http.door import Limits
+    from projections import access
 
     settings = _config(call)
     DataDirectory(call.data).check()
     inherited = os.environ.pop(LISTENER_VARIABLE, None)
     listener = _bind(settings) if inherited is None else socket.socket(fileno=int(inherited))
 
+    page = address_of(settings.host, listener.getsockname()[1])
+
     def opened() -> None:
         if inherited is None:
-            call.out.note(f"listening on {address_of(settings.host, listener.getsockname()[1])}")
+            call.out.note(f"listening on {page}")
 
-    return serve(call.data, listener, Limits(settings.upload_bytes_max, (settings.host, *settings.hosts)), opened)
+    def invited(made: Invitation | None) -> None:
+        if inherited is not None:  # `pixelog up` says it
+            return
+        if made is None:
+            call.out.note("pixelog pair lets another browser in")
+        else:
+            call.out.note(f"pair   {access.link(page, made.code)}     once, within ten minutes")
+
+    return serve(call.data, listener, Limits(settings.upload_bytes_max, (settings.host, *settings.hosts)), opened, invited)
 
 
 def _player(call: Call) -> int:

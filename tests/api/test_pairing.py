@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +12,19 @@ from typing import Any
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "e2e"))
+
+import qr_reader
+
 from api import pairing, past, secrets
 from api.commands.access import OFFER_TTL_US, CloseSession, OpenSession
 from api.commands.display import Attached, RecordFacts, Started
 from api.pairing import Keeper
 from api.service import StateService
 from eventstore.clock import Reading
+from player import qr
 from player.compose import Composer
+from player.pixels import unpack_rgb565
 from projections import access, picture
 from projections.replay.points import Instant
 
@@ -42,10 +49,10 @@ class HandClock:
 class House:
     """A data directory with a player on a panel that tells an address."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, width: int = 240, height: int = 320) -> None:
         self.clock = HandClock()
         self.service = StateService(root, clock=self.clock)
-        facts = (Started(pid=1, boot_id="boot-1"), Attached(driver="sim", width=240, height=320, address=ADDRESS))
+        facts = (Started(pid=1, boot_id="boot-1"), Attached(driver="sim", width=width, height=height, address=ADDRESS))
         self.service.executor.execute(RecordFacts(facts))
 
     @property
@@ -145,6 +152,39 @@ def test_derived_secrets_depend_on_every_part() -> None:
     assert len(made) == 5
     assert secrets.derived_secret(key, "a", "b") == secrets.derived_secret(key, "a", "b")
     assert len(secrets.new_secret()) == 43
+
+
+# -- the symbol -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", ["L", "M"])
+@pytest.mark.parametrize("version", range(1, 11))
+def test_a_reader_by_the_standard_reads_each_symbol(version: int, level: qr.Level) -> None:
+    """Every version, level and mask that we draw, full to the last byte."""
+    text = ("http://pi.local/pair#ÄÖÜ" * 12).encode()[: qr.capacity(version, level)].decode(errors="ignore")
+    for mask in range(8):
+        symbol = qr.symbol_of(text.encode(), version, level, mask)
+        assert qr_reader.text_of([list(row) for row in symbol]) == text
+
+
+def test_the_reader_is_no_yes_man() -> None:
+    """One module that is turned makes a block, or the format, wrong."""
+    symbol = [list(row) for row in qr.symbol("http://192.168.178.123:8420/pair#K7QF-93XM-AB12")]
+    for row, column in ((len(symbol) - 1, len(symbol) - 1), (20, 15), (8, 0), (8, len(symbol) - 1)):
+        symbol[row][column] ^= 1
+        with pytest.raises(qr_reader.Unread):
+            qr_reader.text_of(symbol)
+        symbol[row][column] ^= 1
+
+
+@pytest.mark.parametrize(("width", "height"), [(240, 320), (320, 240), (240, 240), (128, 160), (480, 320)])
+def test_a_panels_picture_can_be_scanned(tmp_path: Path, width: int, height: int) -> None:
+    """The picture that the panel holds, on panels of each shape, with the light zone that scanners need: the link, to the letter."""
+    house = House(tmp_path / "data", width, height)
+    made = pairing.offer(house.service, "cli")
+    ram, _ = house.live()
+    assert qr_reader.read(unpack_rgb565(ram, width, height)) == access.link(ADDRESS, made.code)
+    house.service.close()
 
 
 # -- the screen ---------------------------------------------------------------------------------------------------------------------------

@@ -4,37 +4,35 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
-from harness import Pixelog, client, run, until
+import qr_reader
+from harness import Pixelog, client, command, environment, run, until
 from PIL import Image
 
-from player import qr
 from player.pixels import unpack_rgb565
 
 ELSEWHERE = {"X-Forwarded-For": "203.0.113.9"}
 
 
-def symbol_in(image: Image.Image, text: str) -> bool:
-    """Whether the picture holds the symbol of this text, whatever the size of its modules."""
-    grey = image.convert("L")
-    dark = [bytes(int(grey.getpixel((x, y)) < 128) for x in range(grey.width)) for y in range(grey.height)]  # type: ignore[operator]
-    symbol = qr.symbol(text)
-    for module in range(8, 1, -1):
-        rows = [b"".join(bytes((cell,)) * module for cell in row) for row in symbol for _ in range(module)]
-        for top in range(len(dark) - len(rows) + 1):
-            left = dark[top].find(rows[0])
-            if left >= 0 and all(dark[top + place].startswith(row, left) for place, row in enumerate(rows)):
-                return True
-    return False
+def free_port() -> int:
+    """A port that nobody has."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return int(one.getsockname()[1])
 
 
-def shown(pixelog: Pixelog, text: str) -> bool:
-    """Whether the panel shows the symbol of this text now."""
+def scanned(pixelog: Pixelog) -> str | None:
+    """What a telephone reads from the panel now; None when there is no symbol."""
     screen = pixelog.screen()
-    return screen is not None and symbol_in(unpack_rgb565(screen.ram, screen.width, screen.height), text)
+    if screen is None:
+        return None
+    try:
+        return qr_reader.read(unpack_rgb565(screen.ram, screen.width, screen.height))
+    except qr_reader.Unread:
+        return None
 
 
 def own_address() -> str | None:
@@ -54,7 +52,7 @@ def test_a_first_evening_with_a_telephone(up: Callable[..., Pixelog], tmp_path: 
     link: str = pixelog.announced["pairing"]
     page, _, code = link.partition("/pair#")
     assert page == pixelog.page
-    until(lambda: shown(pixelog, link), "the symbol")
+    until(lambda: scanned(pixelog) == link, "the symbol")
     port = pixelog.page.rpartition(":")[2]
 
     with client(f"http://127.0.0.1:{port}") as own, client(f"http://127.0.0.1:{port}") as phone:
@@ -65,7 +63,7 @@ def test_a_first_evening_with_a_telephone(up: Callable[..., Pixelog], tmp_path: 
         assert phone.post("/pair", json={"code": code}).status_code == 201
         assert phone.get("/dashboard").status_code == 200
         assert phone.post("/pair", json={"code": code}).status_code == 403
-        until(lambda: not shown(pixelog, link), "an address without a symbol")
+        until(lambda: scanned(pixelog) is None, "an address without a symbol")
         cookies = dict(phone.cookies)
     assert len(offered) == 1
     pixelog.stop()
@@ -81,7 +79,7 @@ def test_a_first_evening_with_a_telephone(up: Callable[..., Pixelog], tmp_path: 
     assert said.returncode == 0, said.stderr
     with Image.open(file) as image:
         assert image.convert("RGB").tobytes() == seen.tobytes()
-        assert symbol_in(image, link)
+        assert qr_reader.read(image) == link
     assert json.loads(said.stdout)["exact"] is True
     again.stop()
 
@@ -108,3 +106,38 @@ def test_a_service_for_this_machine_alone_offers_nothing(up: Callable[..., Pixel
     assert pixelog.announced["pairing"] is None
     assert run("log", "--json", "--type", "session.*", "--data", str(pixelog.data)).stdout == ""
     pixelog.stop()
+
+
+def test_the_service_alone_says_its_link(tmp_path: Path) -> None:
+    """`serve` on another address prints where it listens and a link that signs one browser in; once somebody is paired, how to let another in."""
+    data, port = tmp_path / "data", free_port()
+    (listening, pair), answers = served(data, port)
+    page = listening.removeprefix("pixelog: listening on ")
+    link = pair.split()[2]
+    assert pair == f"pixelog: pair   {link}     once, within ten minutes"
+    assert link.startswith(f"{page}/pair#")
+    assert answers == [201, 403]
+    for path in (path for path in data.rglob("*") if path.is_file()):
+        assert link.partition("#")[2].encode() not in path.read_bytes(), path
+    assert served(data, port) == ([listening, "pixelog: pixelog pair lets another browser in"], [])
+
+
+def served(data: Path, port: int) -> tuple[list[str], list[int]]:
+    """The two lines that `pixelog serve --host 0.0.0.0` says first, and what two uses of the code in them are answered."""
+    said = data.with_name("said")
+    with open(said, "w") as errors:
+        line = command("serve", "--host", "0.0.0.0", "--port", str(port), "--data", str(data))
+        process = subprocess.Popen(line, stderr=errors, stdout=subprocess.DEVNULL, env=environment())
+    try:
+        until(lambda: said.read_text().count("\n") == 2, "the invitation")
+        lines, answers = said.read_text().splitlines(), list[int]()
+        if "#" in lines[1]:
+            code = lines[1].split()[2].partition("#")[2]
+            with client(f"http://127.0.0.1:{port}") as phone:
+                phone.headers.update(ELSEWHERE)
+                answers = [phone.post("/pair", json={"code": code}).status_code for _ in range(2)]
+        until(lambda: httpx.get(f"http://127.0.0.1:{port}/readyz").is_success, "the service")
+    finally:
+        process.terminate()
+        assert process.wait(15) == 0
+    return lines, answers
