@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import importlib.resources
 import os
+import pwd
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import urllib.error
@@ -21,8 +21,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from api import config
+from api import config, ownership
 from api.cli.command import Call, Command, Usage
+from api.data import DataDirectory
 
 UNIT = "pixelog.service"
 MARK = "Written by `pixelog service install`; changes belong into a drop-in: systemctl edit pixelog"
@@ -84,6 +85,10 @@ def _install(call: Call) -> int:
     if not _USER.fullmatch(options.user):
         raise Usage(f"{options.user!r} is no name for a user; take small letters, such as pixelog")
     data = _data(call)
+    if any(data.is_relative_to(hidden) for hidden in HIDDEN):
+        raise Usage(
+            f"{data} lies in a home folder, which the service may not see; take /var/lib/pixelog, or a folder such as /srv/pixelog"
+        )
     command = [*_program(), "up", "--data", str(data), *_up_options(call, data)]
     if not staged:
         _need_root("install")
@@ -162,9 +167,11 @@ def _up_options(call: Call, data: Path) -> list[str]:
 def _bring_up(places: Places, data: Path, user: str, changed: bool, said: list[str]) -> str:
     """Make the user, enable and start the unit; returns what to do next. Raises Usage when the machine refuses."""
     _must(["systemd-sysusers", str(places.users)], f"the user {user} cannot be made")
-    if not data.is_relative_to("/var/lib"):
-        data.mkdir(mode=0o750, parents=True, exist_ok=True)
-        shutil.chown(data, user, user)
+    try:
+        account = pwd.getpwnam(user)
+        make_data(data, account.pw_uid, account.pw_gid)
+    except (KeyError, OSError) as error:
+        raise Usage(f"{data} cannot be made for {user}: {error}") from error
     if not _booted():
         _link(places.wanted, said)
         return "systemd does not run here; pixelog starts with the next boot"
@@ -174,6 +181,17 @@ def _bring_up(places: Places, data: Path, user: str, changed: bool, said: list[s
     _must(["systemctl", "restart" if changed else "start", UNIT], "it does not start; see journalctl -u pixelog -n 20")
     said.append("it runs")
     return "pixelog service status"
+
+
+def make_data(data: Path, uid: int, gid: int) -> None:
+    """The data directory with its folder for secrets, as this user's: before anybody else makes one of them, such as root with `pixelog pair`. What
+    root has left there goes to the user. Raises OSError."""
+    data.mkdir(mode=0o750, parents=True, exist_ok=True)
+    os.chown(data, uid, gid)
+    secrets = DataDirectory(data).secrets
+    secrets.mkdir(mode=0o700, exist_ok=True)
+    secrets.chmod(0o700)
+    ownership.hand_over(data)
 
 
 def _write(path: Path, text: str, said: list[str]) -> bool:

@@ -131,6 +131,8 @@ def test_somebody_elses_unit_is_left_alone(tmp_path: Path, capsys: pytest.Captur
         ["--port", "70000"],
         ["--size", "big"],
         ["--display", "st7789", "--size", "7x7"],
+        ["--data", "/home/pi/pixelog-data"],
+        ["--data", "/root/pixelog"],
     ],
 )
 def test_what_up_would_refuse_is_refused(tmp_path: Path, options: list[str]) -> None:
@@ -146,6 +148,36 @@ def test_it_needs_root(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1
     assert "sudo" in said[0]
+
+
+def test_status_without_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a machine without it the words stay plain: installed, not running, nobody answers, and what to do."""
+    unit = install(tmp_path, "--data", str(tmp_path / "data"), "--port", "1")
+    monkeypatch.setattr(installing, "_booted", lambda: False)
+    monkeypatch.setattr(Places, "below", lambda root: Places(unit, unit, unit.parent / "multi-user.target.wants/pixelog.service"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    capsys.readouterr()
+    assert main(["service", "status"]) == 1
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert "no (systemd does not run here)" in said.out
+    assert "no answer at http://127.0.0.1:1" in said.out
+
+
+def test_installing_without_systemd_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, exit code 2, and the data is not touched."""
+    here = Places.below(tmp_path / "root")
+    monkeypatch.setattr(Places, "below", lambda root: here)
+    monkeypatch.setattr(installing, "_need_root", lambda action: None)
+    monkeypatch.setattr(installing, "_need_visible_program", lambda: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["service", "install", "--data", str(tmp_path / "data")]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert "systemd-sysusers is not there" in said[0]
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("data", ["/var/lib/pixelog", "/srv/my media/50%", "/data/$HOME", '/data/"quoted"'])

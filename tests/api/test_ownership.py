@@ -1,0 +1,107 @@
+"""Whose the files of a data directory are when root works in the directory of a service. The tests must run as root, too."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+import pixelog
+from api.adopt.moving import _Mover  # pyright: ignore[reportPrivateUsage]
+from api.cli.installing import make_data
+from api.cli.main import main
+from api.ownership import hand_over
+
+SERVICE = 54_321
+"""A user that is not root; it needs no account to own files."""
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+
+
+def owners(root: Path) -> dict[str, set[str]]:
+    """The names below a folder, and the folder itself, by their owners."""
+    found: dict[str, set[str]] = {}
+    for path in (root, *root.rglob("*")):
+        found.setdefault(str(path.lstat().st_uid), set()).add(str(path.relative_to(root)))
+    return found
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """The data directory of a service, as its installation makes it."""
+    make_data(tmp_path / "data", SERVICE, SERVICE)
+    return tmp_path / "data"
+
+
+def test_an_installation_makes_data_and_secrets_as_the_user(data: Path) -> None:
+    """Before anybody else can: the secrets are closed to all others."""
+    assert owners(data) == {str(SERVICE): {".", "secrets"}}
+    assert (stat.S_IMODE(data.stat().st_mode), stat.S_IMODE((data / "secrets").stat().st_mode)) == (0o750, 0o700)
+    assert (data.stat().st_gid, (data / "secrets").stat().st_gid) == (SERVICE, SERVICE)
+
+
+@pytest.mark.parametrize("command", [["pair"], ["token", "add", "door"]])
+def test_root_leaves_what_the_service_can_read(data: Path, command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The database, the key and everything else that root was the first to make belong to the service."""
+    assert main([*command, "--data", str(data)]) == 0
+    assert set(owners(data)) == {str(SERVICE)}
+    assert (data / "pixelog.db").is_file()
+    if command == ["pair"]:
+        assert stat.S_IMODE((data / "secrets/pairing.key").stat().st_mode) == 0o600
+    capsys.readouterr()
+
+
+def test_root_paired_before_the_installation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The installation takes over what root left, and nothing of a third one."""
+    data = tmp_path / "data"
+    assert main(["pair", "--data", str(data)]) == 0
+    (data / "notes").write_text("mine")
+    os.chown(data / "notes", 777, 777)
+    assert set(owners(data)) == {"0", "777"}
+    make_data(data, SERVICE, SERVICE)
+    found = owners(data)
+    assert found.pop("777") == {"notes"}
+    assert set(found) == {str(SERVICE)}
+    assert (data / "secrets/pairing.key").is_file()
+    capsys.readouterr()
+
+
+def test_a_move_by_root_leaves_files_that_the_worker_can_read(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each upload before the log names it: a running service prepares it at once."""
+    raw = tmp_path / "app/media/raw"
+    raw.mkdir(parents=True)
+    (raw / "a_a.gif").write_bytes(b"GIF89a")
+    (raw.parent / "index.json").write_text(json.dumps({"media": {"a": {"filename": "a.gif", "url": "/media/raw/a_a.gif"}}}))
+    (tmp_path / "app/config.json").write_text('{"wifi": {"password": "FAKE"}}')
+    seen: list[set[int]] = []
+    judge = _Mover._judge  # pyright: ignore[reportPrivateUsage]
+
+    def spied(self: _Mover, *given: object) -> object:
+        seen.append({path.stat().st_uid for path in (data / "blobs").rglob("*")})
+        return judge(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(_Mover, "_judge", spied)
+    assert main(["adopt", "loop", str(tmp_path / "app"), "--data", str(data), "--verify"]) == 0
+    assert seen == [{SERVICE}]
+    assert set(owners(data)) == {str(SERVICE)}
+
+
+def test_roots_own_directory_stays_roots(tmp_path: Path) -> None:
+    """There is nobody to hand it to."""
+    with pixelog.open(tmp_path / "data"):
+        pass
+    hand_over(tmp_path / "data")
+    assert set(owners(tmp_path / "data")) == {"0"}
+
+
+def test_links_are_not_followed(data: Path, tmp_path: Path) -> None:
+    """A link in the directory gives nothing outside of it away."""
+    (tmp_path / "shadow").write_text("root's")
+    (data / "link").symlink_to(tmp_path / "shadow")
+    hand_over(data)
+    assert ((data / "link").lstat().st_uid, (tmp_path / "shadow").stat().st_uid) == (SERVICE, 0)
