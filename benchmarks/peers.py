@@ -132,7 +132,7 @@ def saves(folder: Path, where: str, goal: str, batch_goal: str) -> None:
         }
         took = turns(many, BATCHES)
         name = f"{BATCH} events in a transaction, {where}"
-        row(f"{name}: append, chain, fold / eventsourcing Application.save", spread(faster(took, "folded")), batch_goal)
+        row(f"{name}: append, chain, fold / Application.save", spread(faster(took, "folded")), batch_goal)
         row(f"{name}: a bare append / the same", spread(faster(took, "append")))
     application.close()
 
