@@ -19,6 +19,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import apsw
 
@@ -31,6 +32,14 @@ LOOK_SECONDS = 1.0
 
 POLL_SECONDS = 0.02
 """Interval of looks where the kernel has no inotify."""
+
+SETTLE_SECONDS = 0.05
+"""How long the bell has to be quiet until a doubt about it is settled by a look: between a commit and its ring lies less, and one more look for
+each lone commit costs nothing that could be noticed."""
+
+_Listening = Literal["idle", "doubt", "unannounced"]
+"""doubt: a ring said nothing new, but rings of two processes may come in the wrong order, and the later hides the greater. unannounced: the head
+had moved without a ring; it may be on its way."""
 
 _IN_MODIFY = 0x0002
 _IN_NONBLOCK = 0o4000
@@ -121,10 +130,11 @@ class HeadWatch:
         self._callbacks: dict[int, Callable[[int], None]] = {}
         self._next_callback = 0
         self._listener: threading.Thread | None = None
+        self._state: _Listening = "doubt"
         self._closed = False
         self._released = False
         self.missed = 0
-        """Times that the head had moved and nobody had announced it, found by the look that needs no bell."""
+        """Times that the head had moved and nobody announced it, found by the look that needs no bell."""
         self.failed_looks = 0
         """Looks at the head that failed; the next one came a moment later."""
         self._stop_r, self._stop_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -232,12 +242,12 @@ class HeadWatch:
         poll.register(self._stop_r, select.POLLIN)
         if fd is not None:
             poll.register(fd, select.POLLIN)
-        seconds = LOOK_SECONDS if fd is not None or self._bell is None else POLL_SECONDS
-        heard = True
+        interval_seconds = LOOK_SECONDS if fd is not None or self._bell is None else POLL_SECONDS
+        rung = True
         try:
             while not self._closed:
-                self._take_in(heard)
-                heard = bool(poll.poll(seconds * 1000))
+                self._state = self._next(self._state, rung)
+                rung = bool(poll.poll((interval_seconds if self._state == "idle" else SETTLE_SECONDS) * 1000))
                 if fd is not None:
                     with contextlib.suppress(BlockingIOError):
                         os.read(fd, 65_536)  # swallow merged wake-ups; the level is read next
@@ -245,17 +255,25 @@ class HeadWatch:
             if fd is not None:
                 os.close(fd)
 
-    def _take_in(self, heard: bool) -> None:
-        """Look at the head. `heard`: something rang; without a ring, a head that has moved was announced by nobody."""
-        if heard and self._bell is not None and 0 < self._bell.position() <= self._position:
-            return  # our own ring, or one that has been taken in
+    def _next(self, state: _Listening, rung: bool) -> _Listening:
+        """What to do when the bell rang, or when it was quiet for as long as the state says."""
+        told = self._bell.position() if self._bell is not None else 0
+        if rung and 0 < told <= self._position:
+            return "doubt"  # our own ring, or one that has been taken in; unless it hides that of another process, a moment older
+        if state == "unannounced" and not rung:
+            self.missed += told < self._position
+            return "idle"
+        before = self._position
+        self._take_in()
+        found = not rung and state == "idle" and self._position > before
+        return "unannounced" if found and self._bell is not None else "idle"
+
+    def _take_in(self) -> None:
         try:
             position = self._look()
         except (apsw.Error, StoreError):
             self.failed_looks += 1  # the next look is at most a second away
             return
-        if position > self._position and not heard and self._bell is not None:
-            self.missed += 1
         self.announce(position)
 
     def close(self) -> None:
