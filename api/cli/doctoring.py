@@ -142,21 +142,29 @@ def spi(case: Case) -> Finding:
     place, lines = facts.boot_settings(case.roots)
     if "dtparam=spi=on" in lines:
         return Finding("spi", "bad", f"SPI is switched on in {place.name} but not there yet", "sudo reboot")
-    return Finding("spi", "bad", "SPI is off: there is no /dev/spidev*", _append("dtparam=spi=on", place, case))
+    mend = (
+        "sudo raspi-config nonint do_spi 0 && sudo reboot" if facts.is_pi(case.roots) else _append("dtparam=spi=on", place, case)
+    )
+    return Finding("spi", "bad", "SPI is off: there is no /dev/spidev*", mend)
 
 
 def groups(case: Case) -> Finding:
     """Whether the user may open the bus and its lines."""
     known = facts.groups(case.roots)
-    needed = [name for name in ("spi", "gpio") if name in known]
+    needed = [name for name in (("video",) if case.display == "fb" else ("spi", "gpio")) if name in known]
     if case.user == "root" or not needed:
         return Finding("groups", "ok", "no group is needed here" if not needed else "root may open every device")
     missing = [name for name in needed if case.user not in known[name]]
     if not missing:
         return Finding("groups", "ok", f"{case.user} is in {' and '.join(needed)}")
-    again = "sudo systemctl restart pixelog" if case.installed else "log in again"
-    mend = f"sudo usermod -aG {','.join(missing)} {case.user}, then {again}"
-    return Finding("groups", "bad" if case.wants_spi else "warn", f"{case.user} is not in {' and '.join(missing)}", mend)
+    again = " && sudo systemctl restart pixelog" if case.installed else "  # then log in again"
+    mend = f"sudo usermod -aG {','.join(missing)} {case.user}{again}"
+    return Finding(
+        "groups",
+        "bad" if case.wants_spi or case.display == "fb" else "warn",
+        f"{case.user} is not in {' and '.join(missing)}",
+        mend,
+    )
 
 
 def gpio(case: Case) -> Finding:
@@ -308,7 +316,7 @@ def time_zones(case: Case) -> Finding:
 
 
 def data(case: Case) -> Finding:
-    """The data directory."""
+    """The data directory: whether it can be used, and whether all of it is its owner's."""
     if case.installed and case.data.is_dir() and not os.access(case.data, os.W_OK | os.X_OK):
         return Finding("data", "ok", f"{case.data} belongs to {case.user}; sudo pixelog doctor looks inside")
     try:
@@ -322,7 +330,19 @@ def data(case: Case) -> Finding:
     if not os.access(place, os.W_OK | os.X_OK):
         mend = f"sudo chown -R {case.user}: {place}; or choose another --data"
         return Finding("data", "bad", f"{place} is not writable", mend)
+    strangers = _strangers(case.data)
+    if strangers:
+        what = f"{len(strangers)} of the files belong to root, such as {strangers[0]}: the service cannot read them"
+        return Finding("data", "bad", what, f"sudo chown -R --reference={case.data} {case.data}")
     return Finding("data", "ok", f"{case.data}{'' if place == case.data else ' (new)'}")
+
+
+def _strangers(data: Path) -> list[Path]:
+    """What root has left in a directory of somebody else's, near its top: secrets, blobs and packs have their folders there."""
+    if not data.is_dir() or data.stat().st_uid == 0:
+        return []
+    near = [*data.glob("*"), *data.glob("*/*")]
+    return sorted(path.relative_to(data) for path in near if path.lstat().st_uid == 0)
 
 
 def port(case: Case) -> Finding:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -48,16 +50,23 @@ TROUBLES: list[tuple[str, dict[str, Any], str, str]] = [
         "spi",
         {"without": ("dev/spidev",), "boot__firmware__config_dot_txt": "#dtparam=spi=on\n"},
         "bad",
+        "sudo raspi-config nonint do_spi 0 && sudo reboot",
+    ),
+    (
+        "spi",
+        {"without": ("dev/spidev", "proc/device-tree"), "boot__firmware__config_dot_txt": "#dtparam=spi=on\n"},
+        "bad",
         "echo dtparam=spi=on | sudo tee -a /boot/firmware/config.txt && sudo reboot",
     ),
     (
         "spi",
         {"without": ("dev/spidev", "boot/"), "boot__config_dot_txt": "", "display": "auto"},
         "bad",
-        "echo dtparam=spi=on | sudo tee -a /boot/config.txt && sudo reboot",
+        "sudo raspi-config nonint do_spi 0 && sudo reboot",
     ),
-    ("groups", {"user": "jo"}, "bad", "sudo usermod -aG spi,gpio jo, then log in again"),
-    ("groups", {"user": "jo", "display": "sim"}, "warn", "sudo usermod -aG spi,gpio jo, then log in again"),
+    ("groups", {"user": "jo"}, "bad", "sudo usermod -aG spi,gpio jo  # then log in again"),
+    ("groups", {"user": "jo", "display": "sim"}, "warn", "sudo usermod -aG spi,gpio jo  # then log in again"),
+    ("groups", {"user": "jo", "display": "fb"}, "bad", "sudo usermod -aG video jo  # then log in again"),
     ("gpio", {"flags": {"display.cs": "CE0"}}, "bad", "echo dtoverlay=spi0-0cs | sudo tee -a /boot/firmware/config.txt"),
     ("gpio", {"flags": {"display.cs": "D8"}}, "bad", "leave display.cs out of pixelog.toml"),
     (
@@ -165,7 +174,7 @@ def test_people_get_each_mend_on_a_line(capsysbinary: pytest.CaptureFixture[byte
     )
     lines = capsysbinary.readouterr().out.decode().splitlines()
     assert code == 1
-    assert "  echo dtparam=spi=on | sudo tee -a /boot/firmware/config.txt && sudo reboot" in lines
+    assert "  sudo raspi-config nonint do_spi 0 && sudo reboot" in lines
 
 
 def test_the_installed_service_is_what_is_judged(
@@ -181,5 +190,20 @@ def test_the_installed_service_is_what_is_judged(
     code, report = ask(capsysbinary, "--machine", str(machine))
     found = {check["name"]: check for check in report["checks"]}
     assert (code, found["groups"]["status"]) == (1, "bad")
-    assert found["groups"]["mend"] == "sudo usermod -aG spi pixelog, then sudo systemctl restart pixelog"
+    assert found["groups"]["mend"] == "sudo usermod -aG spi pixelog && sudo systemctl restart pixelog"
     assert found["data"]["what"] == f"{data} (new)"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_files_that_root_left_in_a_services_directory_are_told(diagnose: Callable[..., Finding], tmp_path: Path) -> None:
+    """The service cannot read them; the line makes them its own again."""
+    data = tmp_path / "data"
+    (data / "secrets").mkdir(parents=True)
+    (data / "secrets/pairing.key").write_bytes(bytes(32))
+    for path in (data, data / "secrets"):
+        os.chown(path, 54_321, 54_321)
+    found = diagnose(doctoring.data)
+    assert (found.status, found.mend) == ("bad", f"sudo chown -R --reference={data} {data}")
+    assert "secrets/pairing.key" in found.what
+    subprocess.run(["sh", "-c", (found.mend or "").removeprefix("sudo ")], check=True, timeout=20)
+    assert diagnose(doctoring.data).status == "ok"
