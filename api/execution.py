@@ -16,17 +16,15 @@ import msgspec
 from api.commands.catalogue import AREA_OF, HANDLERS
 from api.commands.deciding import Context, Handler
 from eventstore.clock import WALL_STEP_US, Reading, random_bytes, uuid7
-from eventstore.errors import Busy
 from eventstore.record import NOBODY, Origin, RecordedEvent
 from eventstore.store import EventStore
 from eventstore.transaction import Remembered, Transaction
 from projections import catalogue, clock, folding, plan, planning, rebuilding
+from projections.catalogue import AREAS
 from projections.clock import ClockStepped, LogOpened
+from projections.folding import CannotFold
 
 T = TypeVar("T")
-
-CATCH_UPS_MAX = 3
-"""Times that a command waits for the tables to catch up before it is refused; once is enough unless somebody appends without end."""
 
 STANDING_DOUBTED_US = 10_000_000
 """How long another process's word on the wall clock's standing is left alone: twice the interval in which each asks the kernel."""
@@ -103,11 +101,8 @@ class Executor:
                 if known is not None:
                     answer: Any = Stored(known.status, known.answer)
                     return Outcome(known.position, answer, (), replayed=True)
-            standing: Any = transaction.db.execute(_STANDING, (transaction.head.position,)).fetchone()
-            behind, halted = standing
-            if behind:
-                raise _Behind
-            if halted:  # also for a command that would change nothing: what it was judged against is not what the log says
+            if self._check_standing(transaction):
+                # Also for a command that would change nothing: what it was judged against is not what the log says.
                 folding.check_running(transaction.db, AREA_OF[command.__class__])
             events = self._carry_out(transaction, handler, command, origin)
             outcome = Outcome(transaction.head.position, respond(transaction.db, events), events)
@@ -115,24 +110,48 @@ class Executor:
                 self._remember(transaction, scope, repeat, outcome, durable)
             return outcome
 
-        for _ in range(CATCH_UPS_MAX):
+        return self._transact(work, durable)
+
+    def _transact(self, work: Callable[[Transaction], T], durable: bool) -> T:
+        """Run a work that raises _Behind while the tables do not know the end of the log; then they are brought there first."""
+        try:
+            return self.store.transact(work, durable)
+        except _Behind:
+            rebuilding.catch_up(self.store)
+
+        def caught_up(transaction: Transaction) -> T:
+            # Somebody may have appended again since; the little that is, is folded here.
+            rebuilding.catch_up_in(transaction)
+            return work(transaction)
+
+        for _ in AREAS:  # each time round stops one
             try:
-                return self.store.transact(work, durable)
-            except _Behind:
-                rebuilding.catch_up(self.store)
-        raise Busy("another program keeps appending to the log without folding; try again")
+                return self.store.transact(caught_up, durable)
+            except CannotFold as error:
+                rebuilding.stop(self.store, error)
+        return self.store.transact(caught_up, durable)
 
     def note(self, struct: msgspec.Struct, durable: bool = False) -> int:
         """Append an event by which the log speaks of itself; nobody's command. Returns its position. Raises as `EventStore.transact`."""
 
         def work(transaction: Transaction) -> int:
+            self._check_standing(transaction)
             said = self._clocks(transaction)
             if isinstance(said, LogOpened) and not said.clean:
                 transaction.new_epoch()
             self._append(transaction, [struct] if said is None else [said, struct], NOBODY)
             return transaction.head.position
 
-        return self.store.transact(work, durable)
+        return self._transact(work, durable)
+
+    @staticmethod
+    def _check_standing(transaction: Transaction) -> bool:
+        """Raise _Behind when an area does not know the end of the log. Whether one is stopped."""
+        standing: Any = transaction.db.execute(_STANDING, (transaction.head.position,)).fetchone()
+        behind, halted = standing
+        if behind:
+            raise _Behind
+        return halted > 0
 
     def _carry_out(
         self, transaction: Transaction, handler: Handler, command: msgspec.Struct, origin: Origin

@@ -36,13 +36,14 @@ PRAGMAS: tuple[tuple[str, str | int, str], ...] = (
     ("temp_store", 2, "sorting in memory: temp files would wear the card"),
     (
         "cache_size",
-        -4_096,
-        "4 MiB per connection: the hot pages of 100,000 media fit, six connections stay under 32 MiB",
+        -2_048,
+        "2 MiB for each reader: the pages of one answer fit, whatever the size of the library, and five connections stay under 16 MiB",
     ),
 )
 """Set on every connection. (name, value, reason)"""
 
 WRITER_PRAGMAS: tuple[tuple[str, str | int, str], ...] = (
+    ("cache_size", -4_096, "4 MiB for the writer: the pages that commits change, of 100,000 media, fit"),
     (
         "synchronous",
         2,

@@ -126,6 +126,12 @@ def catch_up(store: EventStore) -> None:
             stop(store, error)
 
 
+def catch_up_in(transaction: Transaction) -> None:
+    """Fold what is missing in a transaction that is under way. Raises CannotFold, UnknownEvent."""
+    while _catch_up_step(transaction):
+        pass
+
+
 def _catch_up_step(transaction: Transaction) -> bool:
     db = transaction.db
     rows: list[Any] = db.execute("SELECT area, position FROM projections WHERE stopped IS NULL").fetchall()

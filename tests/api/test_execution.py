@@ -19,6 +19,7 @@ from api.commands.deciding import Rejected
 from api.commands.display import RecordFacts, Shown
 from api.commands.heartbeats import RecordHeartbeat
 from api.commands.jobs import CancelJob, ClaimJob, QueueJob, UpdateJob
+from api.commands.loop import ReplaceLoop
 from api.commands.messages import DismissMessage, PostMessage
 from api.commands.settings import ChangeSettings
 from api.execution import Executor, Outcome, Repeat, Stored
@@ -26,8 +27,9 @@ from eventstore.clock import Reading
 from eventstore.errors import KeyReused
 from eventstore.record import Origin, RecordedEvent
 from eventstore.store import EventStore
-from projections import catalogue, folding
+from projections import attesting, catalogue, folding, rebuilding
 from projections.clock import ClockStepped, LogOpened
+from projections.heartbeats import HeartbeatRecorded
 from projections.rows import FoldError
 from projections.settings import SettingChanged
 
@@ -435,6 +437,52 @@ def test_events_that_nobody_folded_are_folded_before_the_next_command(bench: Any
     assert bench.run(ChangeSettings({"brightness": 2, "fit": "cover"})).events == ()
     assert bench.run(ChangeSettings({"brightness": 2, "rotation": 90})).position == 5
     assert bench.ask(folding.folded_to) == 5
+
+
+def test_what_the_log_says_of_itself_leaves_no_hole(bench: Any) -> None:
+    """An event that nobody folded stands before the one that is noted: it is folded first."""
+    beat = HeartbeatRecorded("camera", "ok", {})
+    bench.store.append(catalogue.stream_of(beat), catalogue.encode(beat))
+    with bench.store.snapshot() as db:
+        said = attesting.attest(db)
+    assert said is not None
+    position = bench.executor.note(said)
+    with bench.store.reading() as db:
+        assert folding.folded_to(db) == position
+        assert db.execute("SELECT service FROM heartbeats").fetchall() == [("camera",)]
+
+
+def test_an_area_that_cannot_take_what_nobody_folded_stops(tmp_path: Path) -> None:
+    """Such an event, appended by another program, stops its area; commands of the others go on."""
+    with EventStore.open(tmp_path / "pixelog.db") as store:
+        folding.prepare(store)
+        executor = Executor(store)
+        head = store.append("loop", catalogue.NewEvent("loop.item_removed", '{"wrong":1}')).position
+        assert executor.execute(brightness(30)).position > head
+        with pytest.raises(folding.AreaStopped, match="area loop is stopped"):
+            executor.execute(ReplaceLoop((), mode="one"))
+        with store.reading() as db:
+            assert folding.stopped(db).keys() == {"loop"}
+
+
+def test_commands_go_on_while_another_program_appends_without_folding(bench: Any) -> None:
+    """Whatever comes in between is folded in the command's own transaction: nobody is refused."""
+    catch_up, left = rebuilding.catch_up, 5
+
+    def disturbed(store: EventStore) -> None:
+        nonlocal left
+        catch_up(store)
+        left -= 1
+        beat = HeartbeatRecorded("camera", "ok", {"left": left})
+        store.append(catalogue.stream_of(beat), catalogue.encode(beat))
+
+    disturbed(bench.store)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rebuilding, "catch_up", disturbed)
+        bench.executor.execute(brightness(30))
+    with bench.store.reading() as db:
+        assert folding.folded_to(db) == bench.store.head().position
+        assert left == 3
 
 
 def test_what_another_process_committed_is_judged(tmp_path: Path) -> None:
