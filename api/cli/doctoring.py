@@ -283,7 +283,7 @@ def sqlite(case: Case) -> Finding:
     version = apsw.sqlite_lib_version()
     what = f"SQLite {version}, APSW {apsw.apsw_version()}"
     if _numbers(version) < SQLITE_LEAST:
-        return Finding("sqlite", "bad", f"{what} is too old", f"{sys.executable} -m pip install --upgrade apsw")
+        return Finding("sqlite", "bad", f"{what} is too old", f"{_pip()} install --upgrade apsw")
     return Finding("sqlite", "ok", what)
 
 
@@ -293,7 +293,7 @@ def panel_library(case: Case) -> Finding:
     serious: Status = "bad" if case.wants_spi else "warn"
     if missing:
         what = f"{' and '.join(missing)} are not installed"
-        mend = f"{sys.executable} -m pip install adafruit-blinka adafruit-circuitpython-rgb-display"
+        mend = f"{_pip()} install adafruit-blinka adafruit-circuitpython-rgb-display"
         return Finding("panel library", serious, what, mend)
     if facts.is_pi(case.roots):
         try:
@@ -302,7 +302,7 @@ def panel_library(case: Case) -> Finding:
             version = ""
         if _numbers(version) < GPIOD_LEAST:
             what = f"gpiod {version or 'is not installed'}; Blinka needs 2.2.2 or newer on a Raspberry Pi"
-            return Finding("panel library", serious, what, f"{sys.executable} -m pip install 'gpiod>=2.2.2,<3'")
+            return Finding("panel library", serious, what, f"{_pip()} install 'gpiod>=2.2.2,<3'")
     return Finding("panel library", "ok", importlib.metadata.version("adafruit-circuitpython-rgb-display"))
 
 
@@ -377,6 +377,11 @@ def _is_pixelog(settings: Config) -> bool:
             return answer.read(64) == b'{"status":"ok"}'
     except (urllib.error.URLError, OSError, ValueError):
         return False
+
+
+def _pip() -> str:
+    """How packages get into the environment that runs this; one that root has made needs root."""
+    return f"{'sudo ' if Path(sys.prefix).stat().st_uid == 0 else ''}{sys.executable} -m pip"
 
 
 def _append(line: str, place: Path, case: Case) -> str:

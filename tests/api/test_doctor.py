@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -34,6 +35,7 @@ def diagnose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., F
     def run(
         check: Callable[[Case], Finding], *, display: str = "ili9341", user: str = "maria", flags: Any = None, **tree: Any
     ) -> Finding:
+        shutil.rmtree(tmp_path / "machine", ignore_errors=True)
         root = build(tmp_path / "machine", **tree)
         settings = config.load(tmp_path / "data", flags, {})
         return check(Case(Roots.under(root), tmp_path / "data", settings, display, user, False))
@@ -207,3 +209,37 @@ def test_files_that_root_left_in_a_services_directory_are_told(diagnose: Callabl
     assert "secrets/pairing.key" in found.what
     subprocess.run(["sh", "-c", (found.mend or "").removeprefix("sudo ")], check=True, timeout=20)
     assert diagnose(doctoring.data).status == "ok"
+
+
+IN_THE_DOCUMENT: list[tuple[str, dict[str, Any], int | None]] = [
+    ("clock", {"without": ("run/",)}, None),
+    ("spi", {"without": ("dev/spidev",), "boot__firmware__config_dot_txt": ""}, None),
+    ("groups", {"user": "pi"}, None),
+    ("gpio", {"flags": {"display.cs": "CE0"}}, None),
+    ("panel_library", {}, None),
+    ("disk", {"proc__self__mounts": "/dev/mmcblk0p2 / ext4 ro,noatime 0 0\n"}, None),
+    ("disk", {}, 200),
+    ("power", {"sys__class__hwmon__hwmon1__in0_lcrit_alarm": "1"}, None),
+    ("power", {"sys__devices__platform__soc__soc:firmware__get_throttled": "50000"}, None),
+    ("memory", {"proc__cmdline": CMDLINE}, None),
+]
+"""Troubles of the table in docs/raspberry-pi.md; with so many MiB free, where that matters."""
+
+
+def test_the_document_says_what_the_doctor_says(diagnose: Callable[..., Finding], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row of the table of troubles is the doctor's sentence with the doctor's mend, to the letter."""
+    page = (Path(__file__).parents[2] / "docs/raspberry-pi.md").read_text()
+    table = page.split("<!-- doctor -->")[1].split("<!-- /doctor -->")[0]
+    version = doctoring.importlib.metadata.version
+    monkeypatch.setattr(doctoring, "_pip", lambda: "sudo /opt/pixelog/bin/python -m pip")
+    monkeypatch.setattr(doctoring.importlib.metadata, "version", lambda name: "2.1.3" if name == "gpiod" else version(name))
+    rows: list[str] = []
+    for check, tree, free_mib in IN_THE_DOCUMENT:
+        with pytest.MonkeyPatch.context() as patch:
+            if free_mib is not None:
+                disk = doctoring.facts.Disk(29 * 1024**3, free_mib * 1024**2, False)
+                patch.setattr(doctoring.facts, "disk_of", lambda *_, disk=disk: disk)
+            found = diagnose(getattr(doctoring, check), **tree)
+        mend = (found.mend or "").replace("|", "\\|")
+        rows.append(f"| {found.name}: {found.what} | `{mend}` |")
+    assert table.strip().splitlines()[2:] == rows
