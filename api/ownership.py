@@ -9,16 +9,19 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from eventstore.head import runtime_folder
+
 
 def hand_over(root: Path, paths: Iterable[Path] | None = None) -> None:
-    """Give what root made at these paths below `root` (None: at all) to the owner of `root`. Does nothing for another user than root. Raises
-    OSError."""
+    """Give what root made at these paths below `root` (None: at all, also in the shared memory that goes with it) to the owner of `root`. Does
+    nothing for another user than root. Raises OSError."""
     if os.geteuid() != 0 or not root.is_dir():
         return
     owner = root.stat()
     if owner.st_uid == 0:
         return
-    for path in _tree(root) if paths is None else paths:
+    shared = runtime_folder(root)
+    for path in (*_tree(root), shared, *_tree(shared)) if paths is None else paths:
         try:
             if path.lstat().st_uid == 0:
                 os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

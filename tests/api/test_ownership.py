@@ -14,6 +14,7 @@ from api.adopt.moving import _Mover  # pyright: ignore[reportPrivateUsage]
 from api.cli.installing import make_data
 from api.cli.main import main
 from api.ownership import hand_over
+from eventstore.head import runtime_folder
 
 SERVICE = 54_321
 """A user that is not root; it needs no account to own files."""
@@ -48,6 +49,7 @@ def test_root_leaves_what_the_service_can_read(data: Path, command: list[str], c
     """The database, the key and everything else that root was the first to make belong to the service."""
     assert main([*command, "--data", str(data)]) == 0
     assert set(owners(data)) == {str(SERVICE)}
+    assert set(owners(runtime_folder(data))) == {str(SERVICE)}
     assert (data / "pixelog.db").is_file()
     if command == ["pair"]:
         assert stat.S_IMODE((data / "secrets/pairing.key").stat().st_mode) == 0o600
