@@ -68,6 +68,15 @@ def runtime_folder(data: Path) -> Path:
     return folder
 
 
+def begin_runtime(folder: Path, bell: str) -> None:
+    """A new log begins: what lies in its folder in shared memory was left by another data directory that had this inode before. Bells of other
+    logs beside this one stay; they may be in use."""
+    for path in folder.iterdir():
+        if path.name == bell or path.suffix != ".bell":
+            with contextlib.suppress(OSError):  # somebody else's: then it is as if it were not ours
+                path.unlink()
+
+
 class Bell:
     """The file that commits touch. `ring` is a write of eight bytes; failing to ring never fails a commit."""
 

@@ -23,7 +23,7 @@ from eventstore import chain, connection, schema
 from eventstore.clock import Clock, SystemClock, logtime_at, random_bytes, uuid7
 from eventstore.connection import ReaderCounts
 from eventstore.errors import ReadOnly, Refused, Stopped, TooLarge, Unusable
-from eventstore.head import Bell, HeadWatch, runtime_folder
+from eventstore.head import Bell, HeadWatch, begin_runtime, runtime_folder
 from eventstore.migrating import migrate
 from eventstore.reading import EVERYTHING, PAGE_EVENTS, Filter, Page, read_head, read_page, read_stream, version_at
 from eventstore.record import (
@@ -117,7 +117,7 @@ class EventStore:
         self._unsynced = threading.Event()
         self._stop_syncer = threading.Event()
         self._syncer: threading.Thread | None = None
-        bell = Bell(runtime_folder(path.parent) / f"{path.name}.bell") if path is not None else None
+        bell = Bell(runtime_folder(path.parent) / _bell(path)) if path is not None else None
         self.watch = HeadWatch(self._look, bell)
         self.tail = Tail(self.watch, self.reading, lock)
         with readers.borrow() as reader:
@@ -178,7 +178,7 @@ class EventStore:
         db = connection.open_writer(path, vfs)
         try:
             if version is None:
-                _create(db, clock, randomness)
+                _create(db, clock, randomness, path)
             else:
                 migrate(db, path, version)
             started = check_start(db)
@@ -437,7 +437,11 @@ def _not_whole(path: Path, problem: Problem) -> Unusable:
     return Unusable("damaged", message)
 
 
-def _create(db: apsw.Connection, clock: Clock, randomness: Callable[[int], bytes]) -> None:
+def _bell(path: Path) -> str:
+    return f"{path.name}.bell"
+
+
+def _create(db: apsw.Connection, clock: Clock, randomness: Callable[[int], bytes], path: Path | None = None) -> None:
     reading = clock.read()
     db.execute("BEGIN IMMEDIATE")
     try:
@@ -446,6 +450,8 @@ def _create(db: apsw.Connection, clock: Clock, randomness: Callable[[int], bytes
             log_id = str(uuid.UUID(bytes=uuid7(reading.wall_us, randomness(10))))
             created_at = datetime.fromtimestamp(reading.wall_us / 1_000_000, UTC).isoformat()
             schema.create(db, log_id, chain.start(log_id), created_at)
+            if path is not None:
+                begin_runtime(runtime_folder(path.parent), _bell(path))  # under the lock: nobody has seen the log yet
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:

@@ -16,6 +16,8 @@ import pytest
 
 from eventstore import schema, verify
 from eventstore.errors import ReadOnly, Stopped, Unusable
+from eventstore.head import runtime_folder
+from eventstore.record import NewEvent
 from eventstore.store import EventStore
 from eventstore.testing.clock import FakeClock
 from tests.eventstore.conftest import event, texts
@@ -41,6 +43,20 @@ def test_a_new_log_is_marked(path: Path) -> None:
     assert db.execute("PRAGMA user_version").fetchone() == (schema.FORMAT,)
     assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     db.close()
+
+
+def test_a_new_log_inherits_nothing_in_shared_memory(path: Path) -> None:
+    """A folder there is named by an inode, which the file system gives to the next directory: only bells of other logs, perhaps in use, stay."""
+    shared = runtime_folder(path.parent)
+    for name in ("screen", f"{path.name}.bell", "other.db.bell"):
+        (shared / name).write_bytes(b"\0\0\0\0\0\0\0\x63")
+    with EventStore.open(path) as store:
+        store.append("s", NewEvent("t"))
+        assert sorted(file.name for file in shared.iterdir()) == [f"{path.name}.bell", "other.db.bell"]
+        assert (shared / f"{path.name}.bell").read_bytes() == b"\0\0\0\0\0\0\0\x01"
+    (shared / "screen").write_bytes(b"live")
+    with EventStore.open(path):
+        assert (shared / "screen").read_bytes() == b"live"
 
 
 def test_a_folder_means_its_database(tmp_path: Path) -> None:
@@ -132,6 +148,8 @@ def test_a_missing_folder_or_log(path: Path) -> None:
 AS_NOBODY = """
 import os, sys
 sys.path.insert(0, sys.argv[2])
+from eventstore.head import runtime_folder
+from eventstore.record import NewEvent
 from eventstore.store import EventStore
 from eventstore.errors import Unusable
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
