@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from typing import Any
 
 import apsw
 
+from api import ownership
 from api.data import CONFIG, DataDirectory, ServiceLock
 from eventstore import backup, connection
 from eventstore.backup import BadBackup, Manifest
@@ -130,6 +132,11 @@ def _put_in_place(fresh: Path, data: DataDirectory) -> None:
     shutil.rmtree(old, ignore_errors=True)
     if root.is_dir():
         _keep(data, DataDirectory(fresh))
+        before = root.stat()
+        fresh.chmod(stat.S_IMODE(before.st_mode))
+        if os.geteuid() == 0:
+            os.chown(fresh, before.st_uid, before.st_gid)
+            ownership.hand_over(fresh)
         os.rename(root, old)
     try:
         os.rename(fresh, root)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from argparse import ArgumentParser
-from collections.abc import Generator
-from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from api import config, ownership, pairing, secrets
+from api import config, pairing, secrets
 from api.cli.command import Call, Command
+from api.cli.library import writing
 from api.cli.running import address_of
 from api.commands.access import OFFER_TTL_US, AddToken, RemoveToken
 from api.data import DataDirectory
@@ -20,16 +19,6 @@ from projections import access, display
 from projections.times import rfc3339
 
 CLI = Origin("cli")
-
-
-@contextmanager
-def writing(call: Call) -> Generator[StateService]:
-    """The data directory, opened for commands. What root makes in the directory of a service belongs to that service afterwards."""
-    try:
-        with StateService(call.data, actor="cli") as service:
-            yield service
-    finally:
-        ownership.hand_over(DataDirectory(call.data).root)
 
 
 def _pair(call: Call) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from api import ownership
 from api.cli.command import Call, Command, Usage
 from api.data import DataDirectory
 from api.reading import open_for_reading
@@ -18,9 +20,14 @@ PAGE_ITEMS = 500
 """Items read at once when the whole library is listed."""
 
 
-def writing(call: Call) -> StateService:
-    """The data directory, opened for commands."""
-    return StateService(call.data, actor="cli")
+@contextmanager
+def writing(call: Call) -> Generator[StateService]:
+    """The data directory, opened for commands. What root makes in the directory of a service belongs to that service afterwards."""
+    try:
+        with StateService(call.data, actor="cli") as service:
+            yield service
+    finally:
+        ownership.hand_over(DataDirectory(call.data).root)
 
 
 def _add_arguments(parser: ArgumentParser) -> None:

@@ -56,6 +56,22 @@ def test_root_leaves_what_the_service_can_read(data: Path, command: list[str], c
     capsys.readouterr()
 
 
+def test_what_root_adds_and_restores_belongs_to_the_service(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files that a person brings with sudo, and a whole directory put in the place of the service's, with its permissions."""
+    (tmp_path / "cat.gif").write_bytes(b"GIF89a")
+    assert main(["add", str(tmp_path / "cat.gif"), "--data", str(data)]) == 0
+    assert set(owners(data)) == {str(SERVICE)}
+    assert main(["backup", str(tmp_path / "kept"), "--data", str(data)]) == 0
+    assert main(["message", "later", "--data", str(data)]) == 0
+    assert main(["restore", str(tmp_path / "kept"), "--replace", "--data", str(data)]) == 0
+    assert set(owners(data)) == {str(SERVICE)}
+    assert stat.S_IMODE(data.stat().st_mode) == 0o750
+    assert set(owners(runtime_folder(data))) <= {str(SERVICE)}
+    capsys.readouterr()
+
+
 def test_root_paired_before_the_installation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The installation takes over what root left, and nothing of a third one."""
     data = tmp_path / "data"
