@@ -128,7 +128,7 @@ def test_a_missing_event_is_damage(verify: Verify, data: Path) -> None:
     [
         ("UPDATE media_items SET filename = 'x' WHERE slug = 'cat'", "media_items row 'cat', field filename is 'x'; by the log it is 'cat.png'"),
         ("DELETE FROM loop_items WHERE slug = 'dog'", "loop_items lacks the row 'dog'"),
-        ("INSERT INTO settings_values VALUES ('fit', '\"cover\"')", "settings_values has a row 'fit' that the log does not account for"),
+        ("INSERT INTO settings_values VALUES ('fit', '\"cover\"', 1)", "settings_values has a row 'fit' that the log does not account for"),
         ("UPDATE active_item SET slug = 'cat'", "active_item row 1, field slug is 'cat'; by the log it is None"),
         ("DROP TABLE heartbeats_services", "area heartbeats cannot be read"),
     ],
