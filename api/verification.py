@@ -2,6 +2,9 @@
 
 Recovers like a start does, and finds; mends nothing beyond that. What an interruption may leave (a blob that no event names, files under way, a lost
 unsynced tail) is no problem, nor is a missing frame pack, which is derived, nor an adopted item that never had a file.
+
+Memory is bounded whatever the length of the log: it is read in pages, the fold of it outgrows memory into a temporary file, and tables are compared
+in key order.
 """
 
 from __future__ import annotations
@@ -22,10 +25,14 @@ from eventstore import verify as log_check
 from eventstore.errors import StoreError, Unusable
 from eventstore.reading import read_head
 from eventstore.store import EventStore
-from projections import attesting, catalogue, folding
+from eventstore.verify import RESTORE
+from projections import attesting, catalogue, comparing, folding
+from projections.area import Area
 from projections.catalogue import AREAS, UnknownEvent
+from projections.folding import CannotFold
 from projections.replay import digests
-from projections.rows import FoldError, MemoryRows, Table
+from projections.rows import FoldError, MemoryRows
+from projections.scratch import ScratchRows
 
 Code = Literal[log_check.Code, "fold", "projection", "attested", "blob_missing", "blob_damaged"]
 """Those of the log, and: fold: an event cannot be folded. projection: a row differs from what the log says; its position is the first after which
@@ -35,17 +42,27 @@ there, or not what it was."""
 PROBLEMS_MAX = 1_000
 """Problems that are listed: who has this many restores a backup, whatever the next thousand are."""
 
+FILES_PER_PAGE = 1_000
+"""Items whose files are looked for at once."""
+
 BAD_LOG = (UnknownEvent, FoldError, msgspec.MsgspecError, LookupError, ValueError, apsw.Error)
 """What folding a damaged log may meet."""
 
+UNREADABLE = (apsw.Error, UnicodeDecodeError)
+"""What reading damaged tables may meet."""
+
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something that is not as it should be: which kind, a sentence, what would mend it, and the position it is about, if one."""
+    """Something that is not as it should be: which kind, a sentence, what would mend it, and the position it is about, if one. Where it is about a
+    projection: the area, and as far as it is about one row the table and the key."""
 
     code: Code
     message: str
     mend: str
     position: int | None = None
+    area: str | None = None
+    table: str | None = None
+    key: tuple[Any, ...] | None = None
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -61,7 +78,8 @@ class Report(msgspec.Struct, frozen=True):
 def verify(data: DataDirectory, progress: Callable[[str], None] = lambda stage: None) -> Report:
     """Check everything of a data directory, also while others write to it. One that is empty or half created counts as a fresh one.
 
-    `progress(stage)` is told what begins: log, projections, files. Raises Unusable when there is nothing that could be checked.
+    `progress(stage)` is told what begins: log, projections, files. Raises Unusable when there is nothing that could be checked, OSError when there
+    is no room for what a large log takes.
     """
     with _opened(data) as store:
         return _verify(store, data.blobs, progress)
@@ -90,141 +108,164 @@ def _verify(store: EventStore, blobs: Path, progress: Callable[[str], None]) -> 
     progress("log")
     with store.reading(patient=True) as db:
         take(Problem(one.code, one.message, one.mend, one.position) for one in log_check.check(db, store.log_id))
+    mends = _Mends(log_is_whole=not problems)
     progress("projections")
-    take(_recover(store))
-    events, head, digest, files = 0, 0, "", list[tuple[str, str]]()
+    take(_recover(store, mends))
+    events, head, digest = 0, 0, ""
     try:
-        with store.reading(patient=True) as db:
-            fresh, folded_to = MemoryRows(folding.all_tables()), read_head(db).position
-            take(_fold_log(db, fresh, folded_to))
-        with store.snapshot(patient=True) as db:
-            head = read_head(db).position
-            events = db.execute("SELECT count(*) FROM events").get
-            if not any(problem.code == "fold" for problem in problems):
-                take(_check_projections(db, head, folding.fold_to(db, head, rows=fresh, after=folded_to)))
-            digest = digests.overall(digests.of_areas(db))
-            rows: list[Any] = db.execute(
-                "SELECT slug, sha256 FROM media_items WHERE removed_at IS NULL AND sha256 IS NOT NULL ORDER BY slug"
-            ).fetchall()
-            files = rows
-    except apsw.Error as error:
-        take(iter([Problem("projection", f"the projections cannot be read: {error}", "make them anew: pixelog rebuild")]))
+        with ScratchRows(folding.all_tables()) as fresh:
+            fold = _Fold(fresh, mends)
+            with store.reading(patient=True) as db:
+                take(fold.up_to_now(db))
+            with store.snapshot(patient=True) as db:
+                head = read_head(db).position
+                events = db.execute("SELECT count(*) FROM events").get
+                if not any(problem.code == "fold" for problem in problems):
+                    fold.on(db, head)
+                    take(_check_projections(db, head, fold, mends))
+                digest = digests.overall(digests.of_areas(db))
+    except UNREADABLE as error:
+        mend = RESTORE if problems else "make them anew: pixelog rebuild"
+        take(iter([Problem("projection", f"the projections cannot be read: {error}", mend)]))
     progress("files")
-    take(_check_files(files, blobs))
+    take(_check_files(store, blobs))
     return Report(not problems, events, head, digest, tuple(problems))
 
 
-def _recover(store: EventStore) -> Iterator[Problem]:
+class _Mends(NamedTuple):
+    """What mends what is wrong with a projection. Of a log that is damaged itself nothing is made anew: the rows may be right, and the log wrong."""
+
+    log_is_whole: bool
+
+    def rebuild(self, area: str, first: str = "make it anew from the log") -> str:
+        return f"{first}: pixelog rebuild {area}" if self.log_is_whole else RESTORE
+
+    def update(self, area: str = "") -> str:
+        return f"update pixelog, then: pixelog rebuild {area}".rstrip() if self.log_is_whole else RESTORE
+
+
+def _recover(store: EventStore, mends: _Mends) -> Iterator[Problem]:
     """What every start does: fold what is missing, rebuild what an update made stale."""
     if store.writer is None:
         return
     try:
         folding.prepare(store)
     except (*BAD_LOG, StoreError) as error:
-        yield Problem("fold", f"the log cannot be folded: {error}", log_check.RESTORE)
+        yield _unfoldable(error, mends)
 
 
-def _fold_log(db: apsw.Connection, rows: MemoryRows, until: int) -> Iterator[Problem]:
-    """Fold the log into `rows`, and compare what was attested last on the way. Not in a snapshot, which would hold back the write-ahead log for as
-    long as this takes."""
-    try:
-        after = 0
-        for last in attesting.newest(db):
-            after = last.said.at
-            folding.fold_to(db, after, rows=rows)
-            wrong = [catalogue.BY_NAME[name] for name in attesting.wrong_areas(last.said, rows)]
-            for drift in attesting.drifts(db, wrong) if wrong else ():
-                yield _drifted(drift)
-        folding.fold_to(db, until, rows=rows, after=after)
-    except BAD_LOG as error:
-        yield Problem("fold", f"the log cannot be replayed: {error}", log_check.RESTORE)
+def _unfoldable(error: Exception, mends: _Mends) -> Problem:
+    if isinstance(error, CannotFold):
+        return Problem("fold", f"the log cannot be folded: {error}", mends.update(error.area), error.position, error.area)
+    return Problem("fold", f"the log cannot be folded: {error}", mends.update())
 
 
-def _drifted(drift: attesting.Drift) -> Problem:
+class _Fold:
+    """The log folded anew. `changed` has the position of each area's last event."""
+
+    def __init__(self, rows: MemoryRows, mends: _Mends) -> None:
+        self.rows, self.changed = rows, dict[str, int]()
+        self._mends = mends
+        self._after = 0
+
+    def on(self, db: apsw.Connection, until: int) -> None:
+        """Fold on to a position."""
+        for _ in folding.fold_onwards(db, self.rows, self._after, until, last=self.changed):
+            pass
+        self._after = until
+
+    def up_to_now(self, db: apsw.Connection) -> Iterator[Problem]:
+        """Fold to the end, and compare what was attested last on the way. Not in a snapshot, which would hold back the write-ahead log for as long as
+        this takes."""
+        try:
+            for last in attesting.newest(db):
+                self.on(db, last.said.at)
+                wrong = [catalogue.BY_NAME[name] for name in attesting.wrong_areas(last.said, self.rows)]
+                for drift in attesting.drifts(db, wrong) if wrong else ():
+                    yield _drifted(drift, self._mends)
+            self.on(db, read_head(db).position)
+        except BAD_LOG as error:
+            yield _unfoldable(error, self._mends)
+
+
+def _drifted(drift: attesting.Drift, mends: _Mends) -> Problem:
     since = f"; at position {drift.right_at} they were right" if drift.right_at else ""
     return Problem(
         "attested",
         f"area {drift.area}: after position {drift.at} its rows were not what the log says, as event {drift.position} attests{since}",
-        f"make it anew from the log, which attests anew: pixelog rebuild {drift.area}",
+        mends.rebuild(drift.area, "make it anew from the log, which attests anew"),
         drift.at,
+        drift.area,
     )
 
 
-class _Difference(NamedTuple):
-    """A row that is not what it should be: where, as it is stored (None: absent), and a sentence."""
-
-    place: tuple[str, tuple[Any, ...]]
-    stored: tuple[Any, ...] | None
-    sentence: str
-
-
-def _check_projections(db: apsw.Connection, head: int, fresh: MemoryRows) -> Iterator[Problem]:
+def _check_projections(db: apsw.Connection, head: int, fold: _Fold, mends: _Mends) -> Iterator[Problem]:
     for area in AREAS:
-        mend = f"make it anew from the log: pixelog rebuild {area.name}"
-        row: Any = db.execute("SELECT position, stopped FROM projections WHERE area = ?", (area.name,)).fetchone()
-        folded, stopped = row or (None, None)
-        if stopped is not None:
-            yield Problem(
-                "projection", f"area {area.name} is stopped: {stopped}", f"update pixelog, then: pixelog rebuild {area.name}"
-            )
-        elif folded != head:
-            yield Problem("projection", f"area {area.name} is folded to {folded}, the log goes to {head}", mend)
-        found: list[_Difference] = []
+        for message in _check_standing(db, area, head, fold.changed.get(area.name, 0)):
+            mend = mends.update(area.name) if "stopped" in message else mends.rebuild(area.name)
+            yield Problem("projection", f"area {area.name} {message}", mend, area=area.name)
+        found: list[comparing.Difference] = []
         try:
-            for table in area.tables:
-                different = _differences(table, folding.table_rows(db, table), fresh.rows[table.name])
-                found += islice(different, PROBLEMS_MAX - len(found))
-        except apsw.Error as error:
-            yield Problem("projection", f"area {area.name} cannot be read: {error}", mend)
-        if found:
-            since = attesting.impossible_since(db, {one.place: one.stored for one in found}, head, (area,))
-            for one in found:
-                yield Problem("projection", f"area {area.name}: {one.sentence}", mend, since.get(one.place))
+            found += islice(comparing.differences(db, area, fold.rows), PROBLEMS_MAX)
+        except UNREADABLE as error:
+            yield Problem("projection", f"area {area.name} cannot be read: {error}", mends.rebuild(area.name), area=area.name)
+        stored = {(one.table or "", one.key or ()): one.stored for one in found if one.folded}
+        since = attesting.impossible_since(db, stored, head, (area,)) if stored else {}
+        for one in found:
+            at = since.get((one.table or "", one.key or ()))
+            message = f"area {area.name}: {one.sentence}"
+            yield Problem("projection", message, mends.rebuild(area.name), at, area.name, one.table, one.key)
 
 
-def _differences(table: Table, stored: Any, fresh: dict[tuple[Any, ...], list[Any]]) -> Iterator[_Difference]:
-    """Every difference of the stored table from the freshly folded one. Uses `fresh` up."""
-    for row in stored:
-        key = tuple(row[: table.key_columns])
-        place = (table.name, key)
-        expected = fresh.pop(key, None)
-        if expected is None:
-            yield _Difference(place, row, f"{table.name} has a row {_shown(key)} that the log does not account for")
-            continue
-        for name, value, right in zip(table.names, row, expected, strict=True):
-            if value != right or type(value) is not type(right):
-                sentence = f"{table.name} row {_shown(key)}, field {name} is {_short(value)}; by the log it is {_short(right)}"
-                yield _Difference(place, row, sentence)
-    for key in fresh:
-        yield _Difference((table.name, key), None, f"{table.name} lacks the row {_shown(key)}")
+def _check_standing(db: apsw.Connection, area: Area, head: int, changed: int) -> Iterator[str]:
+    """What is wrong with the note of how far the area is folded."""
+    row: Any = db.execute("SELECT position, changed, stopped FROM projections WHERE area = ?", (area.name,)).fetchone()
+    folded, noted, stopped = row or (None, None, None)
+    if stopped is not None:
+        yield f"is stopped: {stopped}"
+    elif folded != head:
+        yield f"is folded to {folded}, the log goes to {head}"
+    elif noted != changed:
+        yield f"is noted to have changed last at {noted}; by the log it was at {changed}"
 
 
-def _shown(key: tuple[Any, ...]) -> str:
-    return repr(key[0] if len(key) == 1 else key)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:79] + "…"
-
-
-def _check_files(files: list[tuple[str, str]], blobs: Path) -> Iterator[Problem]:
-    for slug, sha256 in files:
+def _check_files(store: EventStore, blobs: Path) -> Iterator[Problem]:
+    for slug, sha256 in _files(store):
         path = blobs / sha256[:2] / sha256
         try:
             with open(path, "rb") as file:
                 whole = hashlib.file_digest(file, "sha256").hexdigest() == sha256
         except FileNotFoundError:
-            yield Problem("blob_missing", f"the file of {slug!r} ({sha256}) is not there", _upload_again(slug))
+            mend = f"add the file again: pixelog add FILE; or {RESTORE}"
+            yield Problem("blob_missing", f"the file of {slug!r} ({sha256}) is not there", mend, area="media", key=(slug,))
             continue
         except OSError as error:
-            yield Problem(
-                "blob_damaged", f"the file of {slug!r} ({sha256}) cannot be read: {error.strerror}", _upload_again(slug)
-            )
+            yield _damaged(slug, sha256, f"cannot be read: {error.strerror}", path)
             continue
         if not whole:
-            yield Problem("blob_damaged", f"the file of {slug!r} ({sha256}) is not what it was", _upload_again(slug))
+            yield _damaged(slug, sha256, "is not what it was", path)
 
 
-def _upload_again(slug: str) -> str:
-    return f"restore a backup (pixelog restore FILE), or remove {slug!r} and add the file again"
+def _damaged(slug: str, sha256: str, what: str, path: Path) -> Problem:
+    # A file of the same size would be taken for the one that is wanted, and left as it is.
+    mend = f"delete {path} and add the file again: pixelog add FILE; or {RESTORE}"
+    return Problem("blob_damaged", f"the file of {slug!r} ({sha256}) {what}", mend, area="media", key=(slug,))
+
+
+def _files(store: EventStore) -> Iterator[tuple[str, str]]:
+    """(slug, SHA-256) of the present items that have a file, by slug; as far as they can be read."""
+    after, condition = "", "slug >= ?"
+    while True:
+        try:
+            with store.reading(patient=True) as db:
+                rows: list[Any] = db.execute(
+                    f"SELECT slug, sha256 FROM media_items WHERE removed_at IS NULL AND sha256 IS NOT NULL AND {condition} "
+                    "ORDER BY slug LIMIT ?",
+                    (after, FILES_PER_PAGE),
+                ).fetchall()
+        except UNREADABLE:
+            return  # said before
+        yield from rows
+        if len(rows) < FILES_PER_PAGE:
+            return
+        after, condition = rows[-1][0], "slug > ?"

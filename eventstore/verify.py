@@ -1,4 +1,5 @@
-"""Is the log whole? Every check over what is stored: positions, stream versions, times, the hash chain, the guards, SQLite's own.
+"""Is the log whole? Every check over what is stored: positions, stream versions, times, the hash chain, the guards, what is kept beside the events,
+SQLite's own.
 
 Reads the log in short pages, each its own read transaction, so that a check of a large log does not hold back the write-ahead log while
 others write. What was appended after the check began is not looked at. Nothing is mended here; each problem says what would.
@@ -7,6 +8,7 @@ others write. What was appended after the check began is not looked at. Nothing 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -18,10 +20,11 @@ from eventstore.errors import Unusable
 from eventstore.reading import read_head
 from eventstore.record import Head
 
-Code = Literal["sqlite", "foreign_key", "guard", "head", "gap", "version", "logtime", "chain"]
-"""sqlite: SQLite finds its file damaged. foreign_key: a row refers to none. guard: a trigger that keeps the log append-only is missing.
-head: the head row does not fit the last event. gap: a position is missing. version: a stream's versions do not count 1, 2, 3 … in the order of
-positions. logtime: it does not increase. chain: the stored bytes of an event are not those that its hash was made of."""
+Code = Literal["sqlite", "foreign_key", "guard", "schema", "head", "gap", "version", "logtime", "chain", "tags", "request"]
+"""sqlite: SQLite finds its file damaged. foreign_key: a row refers to none. guard: a trigger that keeps the log append-only is missing. schema: a
+table or index of the log is not the one that was made. head: the head row does not fit the last event. gap: a position is missing. version: a
+stream's versions do not count 1, 2, 3 … in the order of positions. logtime: it does not increase. chain: the stored bytes of an event are not those
+that its hash was made of. tags: the index of tags is not that of the events. request: a kept answer names what the log does not hold."""
 
 PAGE_EVENTS = 1_000
 """Events checked per read transaction: about 10 ms."""
@@ -29,7 +32,11 @@ PAGE_EVENTS = 1_000
 INTEGRITY_MESSAGES_MAX = 20
 """Complaints of SQLite itself that are passed on; after some, the rest say the same."""
 
-RESTORE = "restore a backup: pixelog restore FILE"
+RESTORE = "restore a backup: pixelog restore FILE --replace"
+"""What mends the log itself: nothing else knows what was there."""
+
+_UNREADABLE = (apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.SQLError, UnicodeDecodeError, Unusable)
+"""What reading a damaged file may meet. Text that is not UTF-8 was never written so."""
 
 _PAGE = """SELECT position, version, schemaversion, logtime, time, id, CAST(stream AS BLOB), CAST(type AS BLOB), CAST(actor AS BLOB),
     CAST(correlationid AS BLOB), CAST(causationid AS BLOB), CAST(tags AS BLOB), CAST(data AS BLOB), chain,
@@ -52,10 +59,17 @@ def check(db: apsw.Connection, log_id: str) -> Iterator[Problem]:
     try:
         yield from _check_file(db)
         yield from _check_guards(db)
+        yield from _check_schema(db)
         head = read_head(db)
-        yield from _check_events(db, head, chain.start(log_id), 0)
+        whole = True
+        for problem in _check_events(db, head, chain.start(log_id), 0):
+            whole = False
+            yield problem
         yield from _check_end(db)
-    except (apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.SQLError, Unusable) as error:
+        if whole:
+            yield from _check_tags(db, head)
+        yield from _check_requests(db)
+    except _UNREADABLE as error:
         yield _unreadable(error)
 
 
@@ -84,7 +98,7 @@ def check_start(db: apsw.Connection) -> StartCheck:
         if link is None:
             found.insert(0, _gap(after, after))
         return StartCheck(head.position, found[0] if found else None)
-    except apsw.SQLError as error:
+    except (apsw.SQLError, UnicodeDecodeError) as error:
         return StartCheck(0, _unreadable(error))
     finally:
         if db.in_transaction:
@@ -109,32 +123,65 @@ def _check_guards(db: apsw.Connection) -> Iterator[Problem]:
             yield Problem("guard", f"the trigger {name}, which keeps the log append-only, {what}", RESTORE)
 
 
+@cache
+def _made() -> dict[tuple[str, str], str]:
+    """The tables and indexes of a log as they are made, by type and name."""
+    db = apsw.Connection(":memory:")
+    schema.create(db, "", b"", "")
+    try:
+        return _parts(db)
+    finally:
+        db.close()
+
+
+def _parts(db: apsw.Connection) -> dict[tuple[str, str], str]:
+    rows: Any = db.execute("SELECT type, name, sql FROM sqlite_schema WHERE type IN ('table', 'index') AND sql IS NOT NULL")
+    return {(type, name): " ".join(sql.split()) for type, name, sql in rows}
+
+
+def _check_schema(db: apsw.Connection) -> Iterator[Problem]:
+    there = _parts(db)
+    for (type, name), sql in _made().items():
+        if there.get((type, name)) != sql:
+            what = "is not the one that was made" if (type, name) in there else "is missing"
+            yield Problem("schema", f"the {type} {name} of the log {what}", RESTORE)
+
+
 def _check_events(db: apsw.Connection, head: Head, link: bytes | None, after: int) -> Iterator[Problem]:
     """Each event after `after` against the one before it, as stored: a changed event is reported once, not all that follow. `link`: the hash of the
     event at `after`, or of the start; None when there is none."""
     position = after
-    logtime_us: int | None = None
+    logtime_us = time_us = None
     while position < head.position:
-        rows: list[Any] = db.execute(_PAGE, (position, head.position, PAGE_EVENTS)).fetchall()
-        for row in rows:
+        found: list[Problem] = []
+        before = position
+        # Row by row, since an event may be large; what was found is said when the statement has ended, and with it its read transaction.
+        for row in db.execute(_PAGE, (position, head.position, PAGE_EVENTS)):
             at, version, event_logtime_us, stored, follows = row[0], row[1], row[3], row[13], row[14]
             if at != position + 1:
-                yield _gap(position + 1, at - 1)
+                found.append(_gap(position + 1, at - 1))
                 link = None
             if not follows:
-                yield Problem("version", f"event {at} has version {version}, which does not follow in its stream", RESTORE, at)
+                found.append(
+                    Problem("version", f"event {at} has version {version}, which does not follow in its stream", RESTORE, at)
+                )
             if logtime_us is not None and event_logtime_us <= logtime_us:
-                yield Problem("logtime", f"event {at} has a logtime that is not after that of the event before it", RESTORE, at)
+                found.append(
+                    Problem("logtime", f"event {at} has a logtime that is not after that of the event before it", RESTORE, at)
+                )
             if link is not None and _link(link, row) != stored:
-                yield Problem("chain", f"event {at} is not what was written: its hash does not fit", RESTORE, at)
-            position, logtime_us, link = at, event_logtime_us, stored
-        if not rows:
+                found.append(Problem("chain", f"event {at} is not what was written: its hash does not fit", RESTORE, at))
+            position, logtime_us, time_us, link = at, event_logtime_us, row[4], stored
+        yield from found
+        if position == before:
             yield _gap(position + 1, head.position)
             return
-    if link is not None and head.chain != link:
-        yield Problem("head", "the hash in the head row is not that of the last event", RESTORE, head.position)
-    if head.position and head.logtime_us != logtime_us:
-        yield Problem("head", "the logtime in the head row is not that of the last event", RESTORE, head.position)
+    pairs = (("hash", head.chain, link), ("logtime", head.logtime_us, logtime_us), ("time", head.time_us, time_us))
+    wrong = [name for name, said, is_ in pairs if is_ is not None and said != is_]
+    if wrong:
+        yield Problem(
+            "head", f"the {' and the '.join(wrong)} in the head row are not those of the last event", RESTORE, head.position
+        )
 
 
 def _gap(first: int, last: int) -> Problem:
@@ -158,7 +205,55 @@ def _link(before: bytes, row: Any) -> bytes | None:
 
 
 def _check_end(db: apsw.Connection) -> Iterator[Problem]:
-    row: Any = db.execute("SELECT head.position, (SELECT coalesce(max(position), 0) FROM events) FROM head").fetchone()
-    head, last = row
+    row: Any = db.execute(
+        "SELECT position, synced_position, (SELECT coalesce(max(position), 0) FROM events) FROM head"
+    ).fetchone()
+    head, synced, last = row
     if head < last:
         yield Problem("head", f"the head row is at {head}, but there are events up to {last}", RESTORE, head + 1)
+    if synced > head:
+        yield Problem("head", f"events up to {synced} were on the disk, but the head row is at {head}", RESTORE, head + 1)
+
+
+def _check_tags(db: apsw.Connection, head: Head) -> Iterator[Problem]:
+    """Each tag of an event is in the index of tags, and nothing else is."""
+    position, expected = 0, 0
+    while True:
+        rows: list[Any] = db.execute(
+            "SELECT position, CAST(tags AS BLOB) FROM events WHERE position > ? AND position <= ? AND tags IS NOT NULL "
+            "ORDER BY position LIMIT ?",
+            (position, head.position, PAGE_EVENTS),
+        ).fetchall()
+        for position, raw in rows:
+            try:
+                tags = msgspec.json.decode(raw, type=set[str])
+            except msgspec.DecodeError:
+                return  # its hash does not fit either
+            expected += len(tags)
+            for tag in tags:
+                if not db.execute("SELECT count(*) FROM tags WHERE tag = ? AND position = ?", (tag, position)).get:
+                    yield Problem(
+                        "tags", f"the tag {tag!r} of event {position} is missing from the index of tags", RESTORE, position
+                    )
+        if not rows:
+            break
+    there: int = db.execute("SELECT count(*) FROM tags WHERE position <= ?", (head.position,)).get
+    if there > expected:
+        yield Problem("tags", f"the index of tags has {there} entries; by the events it is {expected}", RESTORE)
+
+
+def _check_requests(db: apsw.Connection) -> Iterator[Problem]:
+    """Each answer that is kept for a repeat names positions of the log."""
+    rows: Any = db.execute(
+        """SELECT CAST(key AS BLOB), position FROM requests, (SELECT position AS head FROM head)
+        WHERE NOT (position BETWEEN 0 AND head AND count >= 0 AND (count = 0 OR first + count - 1 = position AND first >= 1)
+            AND length(fingerprint) = 32 AND relaxed IN (0, 1)) LIMIT ?""",
+        (INTEGRITY_MESSAGES_MAX,),
+    )
+    for key, position in rows:
+        name = key.decode(errors="replace")
+        yield Problem(
+            "request",
+            f"the answer kept under the key {name!r} names position {position} and events that cannot be its own",
+            RESTORE,
+        )

@@ -20,6 +20,7 @@ from projections.catalogue import AREAS, BY_NAME
 from projections.clock import LogAttested
 from projections.replay import digests
 from projections.rows import Clear, Key, MemoryRows
+from projections.scratch import ScratchRows
 
 TYPE = "log.attested"
 STREAM = "log"
@@ -101,20 +102,20 @@ def digest(rows: MemoryRows, area: Area) -> str:
 
 def drifts(db: apsw.Connection, areas: Sequence[Area]) -> list[Drift]:
     """Since when these areas, which were attested wrong, were so. Folds the log up to the newest attestation."""
-    rows = MemoryRows(table for area in areas for table in area.tables)
     found: dict[str, Drift] = {}
     right_at: dict[str, int] = {}
     after = 0
-    for one in reversed(newest(db, LOOKED_AT_MAX)):
-        folding.fold_to(db, one.said.at, areas, rows, after)
-        after = one.said.at
-        wrong = wrong_areas(one.said, rows, areas)
-        for area in areas:
-            if area.name not in wrong:
-                right_at[area.name] = one.said.at
-                found.pop(area.name, None)
-            elif area.name not in found:
-                found[area.name] = Drift(area.name, one.said.at, one.position, right_at.get(area.name, 0))
+    with ScratchRows(table for area in areas for table in area.tables) as rows:
+        for one in reversed(newest(db, LOOKED_AT_MAX)):
+            folding.fold_to(db, one.said.at, areas, rows, after)
+            after = one.said.at
+            wrong = wrong_areas(one.said, rows, areas)
+            for area in areas:
+                if area.name not in wrong:
+                    right_at[area.name] = one.said.at
+                    found.pop(area.name, None)
+                elif area.name not in found:
+                    found[area.name] = Drift(area.name, one.said.at, one.position, right_at.get(area.name, 0))
     return list(found.values())
 
 
@@ -125,11 +126,12 @@ def impossible_since(
     event that changed it after it was last so; for a row that never was so, the first event that wrote it. Rows that no event wrote are left out.
     """
     wanted = dict(list(stored.items())[:LOCATED_MAX])
+    # Only these rows are kept, so that memory does not grow with the tables.
     rows = MemoryRows(table for area in areas for table in area.tables)
     since: dict[tuple[str, Key], int] = {}
     was: dict[tuple[str, Key], bool] = {place: _same(rows.row(*place), row) for place, row in wanted.items()}
     for at, writes in folding.writes_of(db, 0, until, areas):
-        rows.apply(writes)
+        rows.apply(write for write in writes if isinstance(write, Clear) or (write.table.name, write.key) in wanted)
         for place in _touched(writes, wanted):
             same = _same(rows.row(*place), wanted[place])
             if same:

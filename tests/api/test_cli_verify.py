@@ -96,7 +96,7 @@ def test_a_changed_event_is_damage(verify: Verify, data: Path) -> None:
     change(data, "UPDATE events SET data = replace(data, 'hello', 'jello') WHERE type = 'message.posted'")
     report = verify()
     assert [(problem["code"], problem.get("position")) for problem in report["problems"]] == [("chain", 8), ("projection", 8)]
-    assert report["problems"][0]["mend"] == "restore a backup: pixelog restore FILE"
+    assert report["problems"][0]["mend"] == "restore a backup: pixelog restore FILE --replace"
 
 
 def test_what_a_start_refuses_is_checked_all_the_same(verify: Verify, data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,9 +90,11 @@ def test_a_changed_event_is_found_where_it_is(tmp_path: Path, change: str, found
         (["DELETE FROM events WHERE position IN (3, 4)"], [("gap", 3), ("version", 5), ("version", 6)]),
         (["DELETE FROM events WHERE position = 1"], [("gap", 1), ("version", 3)]),
         (["DELETE FROM events WHERE position > 8"], [("gap", 9)]),
-        (["UPDATE head SET position = 8"], [("head", 8), ("head", 8), ("head", 9)]),
+        (["UPDATE head SET position = 8"], [("head", 8), ("head", 9), ("head", 9)]),
         (["UPDATE head SET chain = zeroblob(32)"], [("head", 10)]),
         (["UPDATE head SET logtime = logtime + 1"], [("head", 10)]),
+        (["UPDATE head SET time = time + 1"], [("head", 10)]),
+        (["UPDATE head SET synced_position = 11"], [("head", 11)]),
     ],
 )
 def test_a_log_with_a_hole_or_a_wrong_end_is_found(tmp_path: Path, statements: list[str], found: list[tuple[str, int]]) -> None:
