@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/wakeups.py [--events 200] [--idle 10]
 
 From the moment at which an append has returned to the one at which the waiting reader goes on, both by CLOCK_MONOTONIC, which processes share:
-each event carries the moment at which its predecessor's append had returned. Appends come in a rhythm of their own, so that each finds everybody asleep.
+each event carries the moment at which its predecessor's append had returned. Appends are far enough apart for each to find everybody asleep.
 """
 
 from __future__ import annotations
