@@ -59,7 +59,9 @@ def test_any_tar_tool_can_look_into_it(store: EventStore, tmp_path: Path) -> Non
         backup.write(store, tmp_path / "b.tar", "now")
     with tarfile.open(tmp_path / "b.tar") as tar:
         assert tar.getnames() == ["pixelog-backup", "pixelog.db", "manifest.json", "manifest.sha256"]
-        tar.extract("pixelog.db", tmp_path, filter="data")
+        database = tar.extractfile("pixelog.db")
+        assert database is not None
+        (tmp_path / "pixelog.db").write_bytes(database.read())
     db = apsw.Connection(f"file:{tmp_path}/pixelog.db?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
     assert db.execute("SELECT count(*) FROM events").get == 20
     db.close()
