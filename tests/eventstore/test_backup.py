@@ -78,7 +78,10 @@ def test_each_backup_under_load_is_a_prefix_of_the_log(store: EventStore, tmp_pa
     thread = threading.Thread(target=write)
     thread.start()
     try:
-        manifests = [backup.write(store, tmp_path / f"{number}.tar", "now") for number in range(5)]
+        manifests: list[backup.Manifest] = []
+        for number in range(5):
+            assert store.watch.wait(manifests[-1].head if manifests else 0, 20)  # the thread has had its turn since
+            manifests.append(backup.write(store, tmp_path / f"{number}.tar", "now"))
     finally:
         stop.set()
         thread.join()
