@@ -7,11 +7,14 @@ export const mediaPath = (slug, rest = "") => `/media/${encodeURIComponent(slug)
 
 const SENTENCES = {
 	0: "pixelog cannot be reached. Is it running, and is this device on the same network?",
-	401: "This browser is not signed in. Scan the code on the panel, or open a link from `pixelog pair`.",
-	412: "It was changed elsewhere in the meantime. It is shown now as it is.",
+	401: "This browser is not signed in. Scan the code on the panel, or open a link from “pixelog pair”.",
+	412: "It was changed elsewhere at the same moment, so this was not done. It is shown now as it is.",
 	500: "pixelog met an error of its own. Its log says more.",
 	507: "The disk is full. Remove something from the library, or make room on the card.",
 };
+
+// A service that takes longer is not there: it answers changes in milliseconds.
+const ANSWER_MS = 30_000;
 
 /** A request that did not succeed: `status` (0: no answer), and a `message` for people. */
 export class Refused extends Error {
@@ -26,15 +29,20 @@ export function sentence(status, problem, retryAfter) {
 	const detail = problem?.detail ?? "";
 	if (status === 429) return `Too many tries. Try again in ${retryAfter > 90 ? `${Math.ceil(retryAfter / 60)} minutes` : `${retryAfter || 60} s`}.`;
 	if (status === 413) return `This file is too large. ${capital(detail)}`;
+	// The page is older or newer than the service.
+	if ([400, 405, 415].includes(status)) return `This page and pixelog do not understand each other. Reload the page. (${detail || status})`;
 	return SENTENCES[status] ?? (capital(detail) || `It did not work (${status}). Try again in a moment.`);
 }
 
 const capital = (text) => text && text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
-/** Ask the service. Answers `{body, headers}`; throws Refused. */
-export async function request(method, path, body, { signal } = {}) {
-	const options = { method, signal, cache: "no-cache" };
-	if (body !== undefined) Object.assign(options, { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } });
+/** Ask the service; `tag`: do it only if the resource has that ETag still. Answers `{body, headers}`; throws Refused. */
+export async function request(method, path, body, { signal = AbortSignal.timeout(ANSWER_MS), tag } = {}) {
+	const options = { method, signal, cache: "no-cache", headers: tag ? { "If-Match": tag } : {} };
+	if (body !== undefined) {
+		options.body = JSON.stringify(body);
+		options.headers["Content-Type"] = "application/json";
+	}
 	const answer = await fetch(BASE + path, options).catch((error) => {
 		throw error.name === "AbortError" ? error : new Refused(0);
 	});
@@ -44,8 +52,8 @@ export async function request(method, path, body, { signal } = {}) {
 }
 
 export const get = (path, options) => request("GET", path, undefined, options);
-export const post = (path, body) => request("POST", path, body);
-export const put = (path, body) => request("PUT", path, body);
+export const post = (path, body, options) => request("POST", path, body, options);
+export const put = (path, body, options) => request("PUT", path, body, options);
 export const patch = (path, body) => request("PATCH", path, body);
 export const remove = (path) => request("DELETE", path);
 

@@ -1,7 +1,7 @@
 /** The page put together: starts each part, then follows the service. */
 
 import { connection } from "./connection.js";
-import { at, icon } from "./dom.js";
+import { at, icon, make } from "./dom.js";
 import { history } from "./history.js";
 import { itemSheet } from "./item.js";
 import { library } from "./library.js";
@@ -12,23 +12,22 @@ import { settings } from "./settings.js";
 import { start } from "./store.js";
 import { uploadsFromAnywhere } from "./uploads.js";
 
-const VIEWS = ["panel", "loop", "library", "message", "settings"];
+// Views by the name that addresses and symbols have.
+const VIEWS = { panel: "Panel", loop: "Loop", library: "Library", message: "Message", settings: "Settings" };
 
-/** On a narrow screen one view at a time is shown, named by the address; on a wide one all are, and the address scrolls. */
+// On a narrow screen one view at a time is shown, named by the address; on a wide one all are, and the address scrolls.
 function view() {
 	const name = location.hash.slice(1);
-	const shown = VIEWS.includes(name) ? name : "panel";
-	document.body.dataset.view = shown;
-	for (const link of document.querySelectorAll(".tabs a")) {
-		if (link.hash === `#${shown}`) link.setAttribute("aria-current", "page");
-		else link.removeAttribute("aria-current");
-	}
+	const shown = Object.hasOwn(VIEWS, name) ? name : "panel";
+	for (const place of document.querySelectorAll(".view")) place.classList.toggle("away", place.id !== shown);
+	for (const link of at("tabs").children) link.ariaCurrent = link.hash === `#${shown}` ? "page" : null;
 	const narrow = matchMedia("(max-width: 899px)").matches;
 	at(shown).tabIndex = -1;
 	if (name) at(shown).focus({ preventScroll: narrow });
 	if (narrow) scrollTo(0, 0);
 }
 
+at("tabs").append(...Object.entries(VIEWS).map(([name, label]) => make("a", { href: `#${name}` }, icon(name), label)));
 for (const place of document.querySelectorAll("[data-icon]")) place.prepend(icon(place.dataset.icon));
 for (const part of [connection, panel, loop, library, itemSheet, uploadsFromAnywhere, messages, settings, history]) part();
 addEventListener("hashchange", view);

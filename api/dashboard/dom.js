@@ -7,9 +7,11 @@ const SVG = "http://www.w3.org/2000/svg";
 /** The element with this id. */
 export const at = (id) => document.getElementById(id);
 
-/** A new element with these properties and children (elements or text). */
-export function make(tag, traits = {}, ...children) {
-	const element = Object.assign(document.createElement(tag), traits);
+/** A new element: `tag.class.class`, perhaps its properties, and its children (elements or text). */
+export function make(kind, ...children) {
+	const [tag, ...classes] = kind.split(".");
+	const traits = Object.getPrototypeOf(children[0] ?? "") === Object.prototype ? children.shift() : {};
+	const element = Object.assign(document.createElement(tag), { className: classes.join(" "), ...traits });
 	element.append(...children);
 	return element;
 }
@@ -56,6 +58,23 @@ export function renew(list, items, keyOf, create, fill) {
 	if (focus !== document.activeElement && list.contains(focus)) focus.focus(); // an element that is put elsewhere loses it
 }
 
+/** Fill a fieldset with choices, as `[value, label]`, of which one can be taken. */
+export function choices(place, name, pairs) {
+	const choice = ([value, label]) => make("label", make("input", { type: "radio", name, value }), make("span", label));
+	place.append(...pairs.map(choice));
+}
+
+/** A bar of progress. */
+export const track = () => make("span.track", { role: "progressbar" }, make("span"));
+
+/** How far it is, 0 to 1; null: nobody knows. */
+export function setTrack(bar, share, label) {
+	bar.ariaLabel = label;
+	bar.ariaValueNow = String(Math.round(share * 100));
+	bar.classList.toggle("unsure", share === null);
+	bar.firstChild.style.transform = share === null ? "" : `scaleX(${share})`;
+}
+
 /** Say something to those who do not see it. */
 export function speak(text) {
 	const place = at("spoken");
@@ -68,5 +87,5 @@ export function setEmpty(place, title, text, ...actions) {
 	const key = title + text;
 	if (place.dataset.key === key) return;
 	place.dataset.key = key;
-	place.replaceChildren(make("h3", {}, title), make("p", {}, text), ...actions);
+	place.replaceChildren(make("h3", title), make("p", text), ...actions);
 }

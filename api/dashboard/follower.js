@@ -1,6 +1,6 @@
 /**
- * Follows one pixelog for all tabs of a browser, which opens six connections to a host for all of them together: in a SharedWorker, or in the
- * page where there is none. No DOM. The stream says that something changed, one read of `/dashboard` says what is so now.
+ * Follows one pixelog for all tabs of a browser, which opens six connections to a host and no more: in a SharedWorker, or in the page where
+ * there is none. No DOM. The stream says that something changed, one read of `/dashboard` says what is so now.
  *
  * Tells, as `tell(kind, value)`: `link` {state, status, why, since}, `state`, `player`, `event`, `frame` (Blob), `dark` (why there is no
  * picture), `clock` (service time − own time, ms).
@@ -9,33 +9,33 @@
 import { BASE, Refused, get } from "./api.js";
 import { eventsOf, picturesOf } from "./stream.js";
 
-/** Waits between tries to connect; the last one repeats. */
+// Waits between tries to connect; the last one repeats.
 const AGAIN_MS = [150, 400, 1000, 2000, 4000];
-/** Silence that means a dead line: the service says something every 15 s. */
+// Silence that means a dead line: the service says something every 15 s.
 const SILENCE_MS = 20_000;
 const ANSWER_MS = 10_000;
-/** Between two reads of the state: a burst of events costs few. */
+// Between two reads of the state: a burst of events costs few.
 const GAP_MS = 40;
-/** A film that rests this long is a still, and is shown exactly, not as the film's JPEG. */
+// A film that rests this long is a still, and is shown exactly, not as the film's JPEG.
 const REST_MS = 250;
 const FILM_AGAIN_MS = 3000;
-/** The player applies what was commanded a moment after the log has it: it is asked again after these. */
+// The player applies what was commanded a moment after the log has it: it is asked again after these.
 const APPLY_MS = [20, 40, 80, 160, 320, 640];
-/** An answer takes this long at most, where clocks are compared. */
+// An answer takes this long at most, where clocks are compared.
 const TRIP_MS = 1000;
 
-/** Events that change nothing on the page. */
+// Events that change nothing on the page.
 const SILENT = /^(player\.played|heartbeat\.|log\.|clock\.|token\.|session\.)/;
-/** Events that change what is on the panel, or what comes next. */
+// Events that change what is on the panel, or what comes next.
 const PLAYING = /^(player|playback|active|loop|display|setting)\.|^media\.(removed|restored|processed|failed)/;
 
 const pause = (ms) => new Promise((resume) => setTimeout(resume, ms));
 
 export class Follower {
-	/** What was told last, by kind. */
+	// What was told last, by kind.
 	#known = {};
 	#tell;
-	/** The last event heard, and the log that it is of. */
+	// The last event heard, and the log that it is of.
 	#cursor = null;
 	#log = null;
 	#tries = 0;
@@ -189,7 +189,7 @@ export class Follower {
 		}
 	}
 
-	/** The service's clock showed `time` to `time + span` ms just now. One that may agree with the browser's is taken to do so. */
+	// The service's clock showed `time` to `time + span` ms just now. One that may agree with the browser's is taken to do so.
 	#setClock(time, span) {
 		const least = time - Date.now();
 		const offset = Math.min(Math.max(this.#known.clock ?? 0, least), least + span + TRIP_MS);

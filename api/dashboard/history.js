@@ -1,12 +1,12 @@
-/** Looking back: a slider over time that shows the screen and the loop as they were. What is shown is read from the log; nothing is changed. */
+/** Looking back: a slider over time that shows the screen and the loop as they were. Nothing is changed. */
 
 import { BASE, get } from "./api.js";
 import { at, make, setText } from "./dom.js";
 import { dark, draw, nameOf, present, say } from "./panel.js";
-import { emit, on, serviceNow, store } from "./store.js";
+import { emit, serviceNow, store } from "./store.js";
 import { clock, seconds } from "./words.js";
 
-/** Reaches of the slider: seconds back, seconds a key moves it, name. */
+// Reaches of the slider: seconds back, seconds a key moves it, name.
 const SPANS = [
 	[600, 1, "10 min"],
 	[3600, 5, "1 hour"],
@@ -24,9 +24,9 @@ const INEXACT = {
 };
 
 const slider = at("past-slider");
-/** The service's time (ms) at the slider's right end, while the page looks back. */
+// The service's time (ms) at the slider's right end, while the page looks back.
 let anchor = null;
-/** The moment (ms) that is to be shown, or null; and whether one is being read. */
+// The moment (ms) that is to be shown, or null; and whether one is being read.
 let wanted = null;
 let reading = false;
 
@@ -48,11 +48,11 @@ function end() {
 	document.body.classList.remove("looking-back");
 	tell("");
 	emit("past");
-	emit("frame", store.frame);
+	if (store.frame) emit("frame", store.frame);
 	present();
 }
 
-/** One moment after the other, the newest wish only: a screen of the past takes the service a moment to draw. */
+// One moment after the other, the newest wish only: a screen of the past takes the service a moment to draw.
 async function read() {
 	reading = true;
 	for (let moment = null; wanted !== null && moment !== wanted; ) {
@@ -74,8 +74,7 @@ async function show(moment) {
 	if (picture.ok) await draw(await picture.blob(), () => wanted === moment);
 	else dark("No picture: nothing had been recorded yet");
 	if (wanted !== moment) return;
-	const name = slug ? nameOf(slug) : "Nothing";
-	say("past", "Was on", name, "", `The panel as it was, showing ${name}`);
+	say("past", "Was on", slug ? nameOf(slug) : "Nothing", "");
 	tell(INEXACT[picture.headers.get("Pixelog-Screen-Why")] ?? "");
 	emit("past");
 	present();
@@ -86,8 +85,8 @@ function tell(note) {
 	const text = past ? `${clock(past.at, serviceNow())} · ${seconds(-slider.value)} ago` : "Now";
 	setText(at("past-text"), note ? `${text} · ${note}` : text);
 	slider.ariaValueText = text;
-	at("past-now").disabled = at("past-forward").disabled = !past;
-	at("transport").disabled = past !== null;
+	at("past-forward").disabled = at("past-now").hidden = !past;
+	at("transport").disabled = at("transport").hidden = past !== null;
 }
 
 function reach() {
@@ -96,9 +95,8 @@ function reach() {
 	if (store.past) look(slider.value);
 }
 
-/** Begin. */
 export function history() {
-	at("past-span").append(...SPANS.map(([, , name]) => make("option", {}, name)));
+	at("past-span").append(...SPANS.map(([, , name]) => make("option", name)));
 	at("past-span").onchange = reach;
 	reach();
 	tell("");
@@ -109,9 +107,4 @@ export function history() {
 		end();
 		slider.focus();
 	};
-	on("link", async ({ state }) => {
-		if (state !== "live" || !at("past").hidden) return;
-		// Hidden where the service cannot look back.
-		at("past").hidden = await get("/history/state?at=head&area=active").then(() => false, () => true);
-	});
 }

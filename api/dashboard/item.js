@@ -27,16 +27,16 @@ function show() {
 	shown = key;
 	const focus = dialog.contains(document.activeElement) && document.activeElement.dataset.act;
 	const close = button(icon("remove"), "plain", () => dialog.close(), { ariaLabel: "Close" });
-	const top = make("div", { className: "sheet-top" }, make("h2", { id: "item-title" }, item.filename), close);
+	const top = make("div.sheet-top", make("h2", { id: "item-title" }, item.filename), close);
 	dialog.replaceChildren(top, item.status === "failed" ? failure(item) : preview(item), facts(item), stay(item), tools(item));
 	if (focus) dialog.querySelector(`[data-act=${focus}]`)?.focus();
 }
 
-const preview = ({ url, filename }) => make("img", { className: "preview", src: url, alt: `${filename} as it was uploaded` });
+const preview = ({ url, filename }) => make("img.preview", { src: url, alt: `${filename} as it was uploaded` });
 
 function failure({ error }) {
-	const why = make("p", {}, make("strong", {}, "It cannot be shown. "), error ?? "");
-	return make("div", { className: "notice bad" }, why, make("p", {}, "The file is kept as it came. Add a repaired one, and remove this."));
+	const why = make("p", make("strong", "It cannot be shown. "), error ?? "");
+	return make("div.notice.bad", why, make("p", "The file is kept as it came. Add a repaired one, and remove this."));
 }
 
 function facts({ kind, type, width, height, size, duration, uploadedAt }) {
@@ -47,14 +47,14 @@ function facts({ kind, type, width, height, size, duration, uploadedAt }) {
 		Added: clock(Date.parse(uploadedAt), Date.now() + store.clock),
 	};
 	const shown = Object.entries(rows).filter(([, text]) => text);
-	return make("dl", {}, ...shown.map(([name, text]) => make("div", {}, make("dt", {}, name), make("dd", {}, text))));
+	return make("dl", ...shown.map(([name, text]) => make("div", make("dt", name), make("dd", text))));
 }
 
-function stay({ slug, kind, duration }) {
-	if (kind !== "image") return "";
+function stay({ slug, kind, duration, status }) {
+	if (kind !== "image" || status === "failed") return "";
 	const input = make("input", { type: "number", min: 0.1, max: 86400, step: "any", value: duration ?? "", placeholder: store.state.settings.defaultDuration });
 	input.onchange = () => attempt(() => patch(mediaPath(slug), { duration: input.value === "" ? null : Number(input.value) }));
-	return make("label", { className: "field" }, make("span", {}, "Stays on the panel, seconds"), input);
+	return make("label.field", make("span", "Stays on the panel, seconds"), input);
 }
 
 function tools({ slug, filename, status, url }) {
@@ -62,14 +62,13 @@ function tools({ slug, filename, status, url }) {
 	const loop = button([icon(inside ? "check" : "add"), inside ? "In the loop" : "Add to loop"], "chip", () => toggleInLoop(slug, filename));
 	loop.ariaPressed = String(inside);
 	const show = status === "failed" ? "" : button([icon("play"), "Show now"], "primary", () => activate(slug));
-	const save = make("a", { className: "quiet", href: url, download: filename }, "Download");
+	const save = make("a.quiet", { href: url, download: filename }, "Download");
 	const away = button([icon("bin"), "Remove"], "quiet danger", async () => (await removeItem(slug, filename)) && dialog.close());
 	loop.dataset.act = "loop";
 	away.dataset.act = "remove";
-	return make("div", { className: "row" }, show, loop, save, away);
+	return make("div.row", show, loop, save, away);
 }
 
-/** Begin. */
 export function itemSheet() {
 	on("state items", () => dialog.open && show());
 	on("event", ({ type, data }) => type === "media.removed" && data.slug === slug && dialog.close());

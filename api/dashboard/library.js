@@ -1,25 +1,25 @@
 /** The library: all items as cards, newest first, with search; tapped to be shown, put into the loop or opened. */
 
 import { get } from "./api.js";
-import { at, button, icon, make, renew, setEmpty, setIcon, setText } from "./dom.js";
+import { at, button, icon, make, renew, setEmpty, setIcon, setText, setTrack, track } from "./dom.js";
 import { openItem } from "./item.js";
-import { activate, entryOf, jobOf, setThumbnail, thumbnail, toggleInLoop } from "./media.js";
+import { activate, entryOf, jobOf, pickButton, setThumbnail, thumbnail, toggleInLoop } from "./media.js";
 import { shownSlug } from "./panel.js";
 import { on, remember, store } from "./store.js";
 import { toast } from "./toasts.js";
 import { plural, summary } from "./words.js";
 
-/** The state holds this many of the newest; more are asked for here. */
+// The state holds this many of the newest; more are asked for here.
 const PAGE_ITEMS = 50;
 const MORE_ITEMS = 100;
 const TYPING_MS = 180;
-/** Cards drawn at most: who looks for more is better served by the search. */
+// Cards drawn at most: who looks for more is better served by the search.
 const CARDS_MAX = 1000;
 
 const WAITING = { pending: "Waiting to be prepared", processing: "Being prepared", failed: "Cannot be shown" };
 
 const wish = { q: "", status: "", limit: PAGE_ITEMS };
-/** What was found for the wish; null: the state's own first page is it. */
+// What was found for the wish; null: the state's own first page is it.
 let found = null;
 let asking = null;
 let later = null;
@@ -55,22 +55,21 @@ async function read() {
 }
 
 function card() {
-	const names = make("div", { className: "names" }, make("strong"), make("small"));
-	const pill = button([icon("warn"), make("span")], "pill");
-	const work = make("span", { className: "track", role: "progressbar", ariaLabel: "Preparing" }, make("span"));
-	const tools = make("div", { className: "row tools" }, button([icon("add"), make("span", {}, "Loop")], "chip small"), button(icon("more"), "plain"));
-	return make("li", { className: "item" }, button(thumbnail(), "face"), make("span", { className: "badge" }), names, pill, work, tools);
+	const names = make("div.names", make("strong"), make("small"));
+	const tools = make("div.row.tools", button([icon("add"), make("span", "Loop")], "chip small"), button(icon("more"), "plain"));
+	return make("li.item", button(thumbnail(), "face"), button("", "pill bad"), make("span.badge"), names, track(), tools);
 }
 
 function fill(element, item) {
 	const { slug, filename, status, error } = item;
-	const [face, badge, names, pill, work, tools] = element.children;
+	const [face, pill, badge, names, work, tools] = element.children;
 	const failed = status === "failed";
+	face.hidden = failed;
 	const on = shownSlug() === slug;
 	const open = () => openItem(slug);
 	element.classList.toggle("on", on);
-	face.onclick = failed ? open : () => activate(slug);
-	face.ariaLabel = failed ? `${filename} cannot be shown: why` : `Show ${filename} now`;
+	face.onclick = () => activate(slug);
+	face.ariaLabel = `Show ${filename} now`;
 	setThumbnail(face.firstChild, item);
 	badge.hidden = !on && (store.state.active !== slug || status === "ready" || failed);
 	setText(badge, on ? "On now" : "Shown when ready");
@@ -78,13 +77,11 @@ function fill(element, item) {
 	names.firstChild.title = filename;
 	setText(names.lastChild, WAITING[status] ?? summary(item));
 	pill.hidden = !failed;
-	setText(pill.lastChild, error ?? "");
+	setText(pill, error ?? "");
 	pill.onclick = open;
+	pill.ariaLabel = `${filename} cannot be shown: ${error}`;
 	work.hidden = failed || status === "ready";
-	const progress = jobOf(slug)?.progress ?? 0;
-	work.ariaValueNow = String(Math.round(progress));
-	work.classList.toggle("unsure", !progress);
-	work.firstChild.style.transform = progress ? `scaleX(${progress / 100})` : "";
+	setTrack(work, jobOf(slug)?.progress / 100 || null, `Preparing ${filename}`);
 	const inside = entryOf(slug) !== null;
 	const [loop, more] = tools.children;
 	loop.ariaPressed = String(inside);
@@ -106,8 +103,7 @@ function show() {
 	empty.hidden = page.items.length > 0;
 	if (empty.hidden) return;
 	if (total) return setEmpty(empty, "Nothing found", "No item is like that.", button("Show all", "quiet", all));
-	const pick = button([icon("upload"), "Add files"], "primary", () => at("pick").click());
-	setEmpty(empty, "The library is empty", "Drop pictures or animations anywhere on this page, paste them, or choose them.", pick);
+	setEmpty(empty, "The library is empty", "Drop pictures or animations anywhere on this page, paste them, or choose them.", pickButton());
 }
 
 function all() {
@@ -115,7 +111,6 @@ function all() {
 	ask({ q: "", status: "", limit: PAGE_ITEMS });
 }
 
-/** Begin. */
 export function library() {
 	on("state shown", show);
 	on("event", ({ type }) => found && type.startsWith("media.") && ask({}, TYPING_MS));

@@ -1,23 +1,32 @@
 /** The loop: its entries in order, moved by hand or key, tapped to be shown; and the loop as it was, while the page looks back. */
 
+import { Refused, get, put } from "./api.js";
 import { at, button, icon, make, renew, setEmpty, setText, speak } from "./dom.js";
-import { activate, addToLoop, setThumbnail, takeOut, thumbnail } from "./media.js";
+import { activate, addToLoop, pickButton, setThumbnail, takeOut, thumbnail } from "./media.js";
 import { nameOf, shownSlug } from "./panel.js";
 import { sortable } from "./sorting.js";
 import { itemOf, on, serviceNow, store } from "./store.js";
 import { attempt, toast } from "./toasts.js";
 import { clock, plural, seconds, summary } from "./words.js";
 
-/** After the last of several moves: one way back for a walk of many steps. */
+// One way back for a walk of many steps.
 const WALK_MS = 700;
 
 const list = at("loop-list");
 
-/** Moves that the service has not confirmed, and the position of the last that it has: until that is read, the list stays as the hand left it. */
+// A move belongs to the order that is seen; in another one it is refused.
+const CONFLICT = "Somebody else changed the loop at the same moment, so this move was not made. This is the order now.";
+
+// Version of the shown loop, and its tag once it is known.
+let seen = null;
+let tag = null;
+// Rises when a move is refused: those made after it are void.
+let refusals = 0;
+// Moves not confirmed yet, and the position of the last that is: until that is read, the list stays as the hand left it.
 let moving = 0;
 let awaited = 0;
 let moves = Promise.resolve();
-/** Place that each moved item came from. */
+// Place that each moved item came from.
 const origins = new Map();
 let offer = null;
 
@@ -26,9 +35,9 @@ const placeOf = (slug) => store.state.loop.items.findIndex((entry) => entry.slug
 function row() {
 	const grip = button(icon("grip"), "grip");
 	grip.setAttribute("aria-describedby", "loop-help");
-	const names = make("span", { className: "names" }, make("strong"), make("small"));
-	const main = button([thumbnail(), make("span", { className: "unseen" }, "Show now: "), names], "main");
-	return make("li", { className: "entry" }, grip, main, make("span", { className: "badge" }), button(icon("remove"), "plain"));
+	const names = make("span.names", make("strong"), make("small"));
+	const main = button([thumbnail(), make("span.unseen", "Show now: "), names], "main");
+	return make("li.entry", grip, main, make("span.badge"), button(icon("remove"), "plain"));
 }
 
 function fill(element, entry, place, past = store.past !== null) {
@@ -40,7 +49,7 @@ function fill(element, entry, place, past = store.past !== null) {
 	main.onclick = () => activate(slug);
 	setThumbnail(main.firstChild, item);
 	setText(main.querySelector("strong"), name);
-	setText(main.querySelector("small"), details(entry, item));
+	setText(main.querySelector("small"), item?.status === "failed" ? "Passed over" : details(entry, item));
 	out.ariaLabel = `Take ${name} out of the loop`;
 	out.onclick = () => takeOut(slug, name);
 	for (const control of [grip, main, out]) control.disabled = past;
@@ -77,9 +86,15 @@ const shownLoop = () => store.past?.loop ?? store.state.loop;
 function show() {
 	const { state, past } = store;
 	if (!state || list.classList.contains("sorting") || (!past && (moving || state.position < awaited))) return;
-	const { items } = shownLoop();
+	const { items, mode, shuffle, version } = shownLoop();
+	if (version !== seen || past) tag = null;
+	seen = version;
 	renew(list, items, (entry) => entry.slug, row, fill);
 	setText(at("loop-count"), items.length ? plural(items.length, "item") : "");
+	at("loop-mode").hidden = !items.length;
+	at("loop-mode").disabled = past !== null;
+	at("shuffle").ariaPressed = String(shuffle);
+	at("only").ariaPressed = String(mode === "one");
 	at("loop-past").hidden = !past;
 	if (past) setText(at("loop-past"), `The loop as it was: ${clock(past.at, serviceNow())}`);
 	at("loop-empty").hidden = items.length > 0;
@@ -87,13 +102,10 @@ function show() {
 }
 
 function explain(place) {
-	if (store.past) return setEmpty(place, "The loop was empty", "At that moment nothing was in it.");
-	if (store.state.media.total) {
-		const go = button("Choose from the library", "primary", () => (location.hash = "#library"));
-		return setEmpty(place, "The loop is empty", "Add items from the library, and they play here one after the other.", go);
-	}
-	const add = button([icon("upload"), "Add files"], "primary", () => at("pick").click());
-	setEmpty(place, "Nothing here yet", "Pictures and animations that you add play here, one after the other.", add);
+	if (store.past) return setEmpty(place, "The loop was empty", "");
+	const go = make("a.primary", { href: "#library" }, "Choose from the library");
+	const [what, how] = store.state.media.total ? ["What you choose", go] : ["Pictures and animations that you add", pickButton()];
+	setEmpty(place, "The loop is empty", `${what} will play here, one after the other.`, how);
 }
 
 function move(element, to) {
@@ -104,19 +116,38 @@ function move(element, to) {
 	if (!moving && placeOf(slug) === to) return;
 	moving += 1;
 	clearTimeout(offer);
-	moves = moves.then(() => send(slug, to, name)); // so that they arrive in the order in which they were made
+	const before = refusals;
+	moves = moves.then(() => before === refusals && send(slug, to, name)).then(settle); // in the order in which they were made
+}
+
+function settle() {
+	moving -= 1;
+	show();
 }
 
 async function send(slug, to, name) {
 	const entry = { ...store.state.loop.items.find((one) => one.slug === slug), slug, at: to };
 	if (!origins.has(slug)) origins.set(slug, placeOf(slug));
-	const done = await attempt(async () => {
-		const { headers } = await addToLoop(entry);
+	const work = async () => {
+		tag ??= await tagOf(seen);
+		const { headers } = await addToLoop(entry, tag);
+		tag = headers.get("ETag");
 		awaited = Number(headers.get("Pixelog-Position"));
-	});
-	moving -= 1;
-	show();
-	if (done && !moving) offer = setTimeout(offerBack, WALK_MS, slug, name, entry);
+	};
+	if (await attempt(work, { 412: CONFLICT })) {
+		if (moving === 1) offer = setTimeout(offerBack, WALK_MS, slug, name, entry);
+		return;
+	}
+	refusals += 1;
+	tag = null;
+	origins.clear();
+}
+
+// The tag of the loop if it has this version still.
+async function tagOf(version) {
+	const { body, headers } = await get("/loop");
+	if (body.version !== version) throw new Refused(412);
+	return headers.get("ETag");
 }
 
 function offerBack(slug, name, entry) {
@@ -127,8 +158,16 @@ function offerBack(slug, name, entry) {
 	toast(`${name} moved to position ${to + 1}.`, { undo: () => addToLoop({ ...entry, at: from }), quiet: true });
 }
 
-/** Begin. */
+// Change how the loop is gone through, and nothing else of it.
+const change = (traits) =>
+	attempt(async () => {
+		const { body, headers } = await get("/loop");
+		await put("/loop", { ...body, ...traits }, { tag: headers.get("ETag") });
+	});
+
 export function loop() {
+	at("shuffle").onclick = () => change({ shuffle: !store.state.loop.shuffle });
+	at("only").onclick = () => change({ mode: store.state.loop.mode === "one" ? "all" : "one" });
 	sortable(list, move);
 	on("state items past shown", show);
 }

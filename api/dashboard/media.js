@@ -1,7 +1,7 @@
 /** What can be done with an item, from wherever it is shown; and how it is shown small. */
 
 import { mediaPath, post, put, remove } from "./api.js";
-import { icon, make } from "./dom.js";
+import { at, button, icon, make, setIcon } from "./dom.js";
 import { store } from "./store.js";
 import { attempt, toast } from "./toasts.js";
 
@@ -19,8 +19,8 @@ export const jobOf = (slug) =>
 /** Show it now. */
 export const activate = (slug) => attempt(() => put("/active", { slug }));
 
-/** Put it into the loop, or to another place in it: `{slug, at?, …}`. */
-export const addToLoop = (entry) => post("/loop/items", entry);
+/** Put it into the loop, or to another place in it: `{slug, at?, …}`; with `tag`, only into the loop that has that tag. */
+export const addToLoop = (entry, tag) => post("/loop/items", entry, { tag });
 
 /** Take it out of the loop, with a way back. */
 export async function takeOut(slug, name) {
@@ -46,12 +46,16 @@ export async function removeItem(slug, name) {
 	return done;
 }
 
+/** A way in for files. */
+export const pickButton = () => button([icon("upload"), "Add files"], "primary", () => at("pick").click());
+
 /** The small picture of an item, or what stands for it. */
-export const thumbnail = () => make("span", { className: "thumb" }, make("img", { alt: "", loading: "lazy", hidden: true, draggable: false }), icon("library"));
+export const thumbnail = () => make("span.thumb", make("img", { alt: "", loading: "lazy", hidden: true, draggable: false }), icon("library"));
 
 /** Make a thumbnail show this item. */
 export function setThumbnail(element, item) {
 	const picture = element.firstChild;
+	setIcon(element.lastChild, item?.status === "failed" ? "warn" : "library");
 	const wanted = item?.thumbnailUrl ? `${item.thumbnailUrl}?v=${item.version}` : "";
 	if (picture.getAttribute("src") === wanted) return;
 	picture.setAttribute("src", wanted);

@@ -1,14 +1,14 @@
 /** Messages over the media: write one, see which are on the panel, take one away. */
 
 import { post, remove } from "./api.js";
-import { at, button, icon, make, renew, setText, speak } from "./dom.js";
+import { at, button, choices, icon, make, renew, setText, speak } from "./dom.js";
 import { on, serviceNow, store } from "./store.js";
 import { attempt, toast } from "./toasts.js";
 import { clock } from "./words.js";
 
 const PRIORITIES = { info: "Info", warning: "Warning", critical: "Critical" };
 
-const row = () => make("li", { className: "said" }, make("div", { className: "names" }, make("p"), make("small")), button(icon("remove"), "plain"));
+const row = () => make("li.said", make("div.names", make("p"), make("small")), button(icon("remove"), "plain"));
 
 function fill(element, message) {
 	const { text, priority, expiresAt } = message;
@@ -50,8 +50,9 @@ function show() {
 	setText(at("message-count"), messages.length ? `${messages.length} on the panel` : "");
 }
 
-/** Begin. */
 export function messages() {
+	choices(at("set-priority"), "priority", Object.entries(PRIORITIES));
+	document.querySelector("[name=priority]").checked = true;
 	at("message-form").onsubmit = send;
 	at("message-text").onkeydown = (event) => event.key === "Enter" && !event.shiftKey && !event.isComposing && send(event);
 	on("state", show);

@@ -3,27 +3,22 @@
 import { post } from "./api.js";
 import { at } from "./dom.js";
 
-const SENTENCES = {
-	403: "This code does not work, or not any more: each works once, for ten minutes. Take the one that the panel shows now.",
-	422: "No more browsers can be signed in. Sign another one out first.",
-};
-
-function say(text, tone) {
+function say(text, looks = "") {
 	at("said").textContent = text;
-	at("said").dataset.tone = tone;
+	at("said").className = looks;
 }
 
 async function signIn(code) {
 	at("send").disabled = true;
-	say("Signing in …", "");
+	say("Signing in …");
 	try {
 		await post("/pair", { code });
 		at("form").hidden = true;
-		say("Signed in.", "good");
+		say("Signed in.");
 		location.replace("/");
-	} catch ({ status, message }) {
+	} catch ({ message }) {
 		at("send").disabled = false;
-		say(SENTENCES[status] ?? message, "alarm");
+		say(message, "notice bad");
 		at("code").focus();
 	}
 }
@@ -34,7 +29,7 @@ at("form").onsubmit = (event) => {
 	else at("code").focus();
 };
 
-/** The code that the address brings; it is taken out of the address, so that no history keeps it. */
+// The code that the address brings; it is taken out of the address, so that no history keeps it.
 function fromAddress() {
 	const code = location.hash.slice(1, 25);
 	if (!code) return;

@@ -6,11 +6,11 @@ import { emit, itemOf, on, store } from "./store.js";
 import { attempt } from "./toasts.js";
 import { seconds } from "./words.js";
 
-/** What the device's frame takes of the room on either side, in CSS pixels. */
+// What the device's frame takes of the room on either side, in CSS pixels.
 const FRAME_PX = 44;
 
 const canvas = at("screen");
-let size = { width: 240, height: 320, turn: 0 };
+let size = { width: 240, height: 320 };
 
 /** A slug's file name, as far as it is known. */
 export const nameOf = (slug) => itemOf(slug)?.filename ?? slug;
@@ -24,8 +24,8 @@ export async function draw(blob, isWanted) {
 	if (!isWanted()) return;
 	const turn = store.past?.rotation ?? store.state?.settings.rotation ?? 0;
 	const [width, height] = turn % 180 ? [picture.height, picture.width] : [picture.width, picture.height];
-	if (size.width !== width || size.height !== height || size.turn !== turn) {
-		size = { width, height, turn };
+	if (size.width !== width || size.height !== height) {
+		size = { width, height };
 		Object.assign(canvas, { width, height });
 		scale();
 	}
@@ -36,7 +36,7 @@ export async function draw(blob, isWanted) {
 	dark("");
 }
 
-/** Make each pixel of the panel a whole number of the browser's: nothing is blurred, nothing shimmers. */
+// Make each pixel of the panel a whole number of the browser's: nothing is blurred, nothing shimmers.
 function scale() {
 	const style = getComputedStyle(at("panel"));
 	const across = Math.min(parseFloat(style.getPropertyValue("--glass-width")), at("panel").clientWidth - FRAME_PX) / size.width;
@@ -44,7 +44,6 @@ function scale() {
 	const factor = Math.max(1, Math.floor(Math.min(across, down) * devicePixelRatio)) / devicePixelRatio;
 	canvas.style.width = `${size.width * factor}px`;
 	canvas.style.height = `${size.height * factor}px`;
-	at("device").dataset.turn = size.turn;
 }
 
 /** Say why there is no picture; empty: there is one. */
@@ -59,7 +58,7 @@ export function dark(text) {
 let ticking = null;
 let progress = null;
 
-/** Start and length of the present turn, ms of the browser's time; a single item's turns follow each other without a word. */
+// Start and length of the present turn, ms of the browser's time; a single item's turns follow each other without a word.
 function turn() {
 	const { startedAt, endsAt } = store.player ?? {};
 	const start = Date.parse(startedAt) - store.clock;
@@ -90,12 +89,12 @@ function run() {
 }
 
 /** Write what is on; `mood`: on, paused, held or past. */
-export function say(mood, tag, name, next, label) {
+export function say(mood, tag, name, next) {
 	at("now").dataset.mood = mood;
 	setText(at("now-tag"), tag);
 	setText(at("now-name"), name);
 	setText(at("now-next"), next);
-	canvas.ariaLabel = label;
+	canvas.ariaLabel = `The panel: ${tag}, ${name}`;
 }
 
 function show() {
@@ -107,9 +106,9 @@ function show() {
 	if (slug) {
 		const mood = !playing ? "paused" : held ? "held" : "on";
 		const tag = { paused: "Paused", held: "Held", on: "On now" }[mood];
-		say(mood, tag, nameOf(slug), nextLine(slug, player?.next, playing, held), `The panel, showing ${nameOf(slug)}`);
-	} else if (state.media.total) say("on", "Idle", "Nothing is playing", "Tap something in the library to show it.", "The panel, showing nothing");
-	else say("on", "Idle", "Nothing to show yet", "Add a picture and it appears here.", "The panel, showing its address");
+		say(mood, tag, nameOf(slug), nextLine(slug, player?.next, playing, held));
+	} else if (state.media.total) say("on", "Idle", "Nothing is playing", "Tap something in the library to show it.");
+	else say("on", "Idle", "Nothing to show yet", "Add a picture and it appears here.");
 	const toggle = at("toggle");
 	setIcon(toggle.firstChild, playing ? "pause" : "play");
 	toggle.ariaLabel = playing ? "Pause" : "Play";
@@ -130,7 +129,6 @@ export function present() {
 	run();
 }
 
-/** Begin. */
 export function panel() {
 	on("frame", (blob) => store.past || draw(blob, () => !store.past));
 	on("dark", (text) => store.past || dark(text));

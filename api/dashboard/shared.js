@@ -2,7 +2,7 @@
 
 import { Follower } from "./follower.js";
 
-/** Port of a tab → whether it is looked at. */
+// Port of a tab → whether it is looked at.
 const tabs = new Map();
 
 const follower = new Follower((kind, value) => {

@@ -2,9 +2,9 @@
 
 import { get } from "./api.js";
 
-/** Named with its protocol: a tab with another page version gets a worker of its own. */
+// Named with its protocol: a tab with another page version gets a worker of its own.
 const WORKER = "pixelog-1";
-/** Items remembered by slug: more than anyone looks at. */
+// Items remembered by slug: more than anyone looks at.
 const ITEMS_MAX = 2000;
 
 export const store = { link: { state: "connecting" }, state: null, player: null, frame: null, clock: 0, items: new Map(), past: null };
@@ -77,7 +77,7 @@ function take(kind, value) {
 
 // -- items by slug --
 
-/** Pages of the library read for items that are missing: 10,000 items. */
+// Pages of the library read for items that are missing: 10,000 items.
 const PAGES_MAX = 50;
 
 const missing = new Set();

@@ -1,6 +1,6 @@
-/** Endless answers cut into their parts: server-sent events, and the film of the screen. Bytes in, parts out; no state beyond the answer. */
+/** Endless answers cut into their parts: server-sent events, and the film of the screen. No state beyond the answer. */
 
-/** The head of a part is shorter than this, with the line end and the closing boundary before it. */
+// The head of a part is shorter than this, with the line end and the closing boundary before it.
 const HEAD_BYTES = 1024;
 
 /** The events of a stream as `{event, data}`; comments have no data: they are signs of life. */

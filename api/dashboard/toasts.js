@@ -20,8 +20,8 @@ export function toast(text, { kind = "", undo, quiet } = {}) {
 		close();
 		attempt(undo);
 	};
-	const back = undo ? button("Undo", "undo", act) : "";
-	const element = make("div", { className: `toast ${kind}` }, make("p", {}, text), back, button(icon("remove"), "plain", close, { ariaLabel: "Close notice" }));
+	const back = button("Undo", "undo", act, { hidden: !undo });
+	const element = make(`div.toast.${kind}`, make("p", text), back, button(icon("remove"), "plain", close, { ariaLabel: "Close notice" }));
 	// Whoever reads it or is about to undo is not hurried.
 	for (const name of ["pointerenter", "focusin"]) element.addEventListener(name, () => clearTimeout(timer));
 	for (const name of ["pointerleave", "focusout"]) element.addEventListener(name, wait);
@@ -34,13 +34,13 @@ export function toast(text, { kind = "", undo, quiet } = {}) {
 	if (!quiet) speak(undo ? `${text} Undo is at the end of the page.` : text);
 }
 
-/** Do something of the user's; a refusal becomes a notice. Answers whether it was done. */
-export async function attempt(work) {
+/** Do something of the user's; a refusal becomes a notice, in the words that `told` has for its status. Answers whether it was done. */
+export async function attempt(work, told = {}) {
 	try {
 		await work();
 		return true;
 	} catch (error) {
-		toast(error.message, { kind: "bad" });
+		toast(told[error.status] ?? error.message, { kind: "bad" });
 		return false;
 	}
 }

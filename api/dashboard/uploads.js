@@ -1,32 +1,29 @@
 /**
- * Files on their way into the library: dropped anywhere, pasted, picked or taken with the camera; from the first byte until they can be shown.
- *
- * A file that was interrupted is sent again from its start once the service is back, as the same request, so that it is never taken twice.
+ * Files on their way into the library, from wherever they come until they can be shown. One that was interrupted is sent again from its start,
+ * as the same request, so that it is never taken twice.
  */
 
 import { BASE, newKey, sentence } from "./api.js";
-import { at, button, icon, make, renew, setText, speak } from "./dom.js";
+import { at, button, icon, make, renew, setText, setTrack, speak, track } from "./dom.js";
 import { openItem } from "./item.js";
 import { jobOf } from "./media.js";
 import { itemOf, on, remember, store } from "./store.js";
-import { toast } from "./toasts.js";
 import { bytes, plural } from "./words.js";
 
-/** Sent at once: two keep the line full while the disk syncs. */
+// Sent at once: two keep the line full while the disk syncs.
 const LINES = 2;
-/** Starts of one file. */
+// Starts of one file.
 const TRIES_MAX = 5;
 const AGAIN_MS = 1500;
-/** A finished upload stays this long, to be seen. */
+// A finished upload stays this long, to be seen.
 const DONE_MS = 5000;
 
-/** In order of arrival: `{id, file, toLoop, key, tries, state, sent, note, slug}`; the states are the keys of LINE. */
+// In order of arrival: `{file, toLoop, key, tries, state, sent, note, slug}`; the states are the keys of LINE.
 let uploads = [];
-let number = 0;
 
 function addFiles(files) {
 	const toLoop = at("to-loop").checked;
-	const fresh = [...files].map((file) => ({ id: String((number += 1)), file, toLoop, key: newKey(), tries: 0, state: "waiting" }));
+	const fresh = [...files].map((file) => ({ file, toLoop, key: newKey(), tries: 0, state: "waiting" }));
 	uploads.push(...fresh);
 	if (fresh.length) speak(`${plural(fresh.length, "file")} to upload`);
 	pump();
@@ -52,7 +49,7 @@ function send(upload) {
 	request.responseType = "json";
 	request.upload.onprogress = ({ loaded, total }) => {
 		upload.sent = total ? loaded / total : 0;
-		showSoon();
+		show();
 	};
 	request.onload = () => answered(upload, request);
 	request.onerror = () => broken(upload);
@@ -72,10 +69,10 @@ function answered(upload, request) {
 	pump();
 }
 
-/** The line broke, or the file went away under it. */
+// The line broke, or there is nothing to read.
 async function broken(upload) {
 	const readable = await upload.file.slice(0, 1).arrayBuffer().catch(() => null);
-	if (!readable) fail(upload, "The file cannot be read any more. Choose it again.");
+	if (!readable) fail(upload, "It cannot be read: it is a folder, or gone. Choose files again.");
 	else later(upload, "The connection broke. It is sent again from its start when pixelog is back.", AGAIN_MS);
 	pump();
 }
@@ -91,7 +88,7 @@ function later(upload, note, wait) {
 	setTimeout(resume, wait, [upload]);
 }
 
-/** Send again what was interrupted, if the service is there. */
+// Send again what was interrupted, if the service is there.
 function resume(broken) {
 	if (store.link.state !== "live") return;
 	for (const upload of broken) if (upload.state === "broken") upload.state = "waiting";
@@ -104,7 +101,7 @@ function drop(upload) {
 	pump();
 }
 
-/** Follow what was sent until it can be shown. */
+// Follow what was sent until it can be shown.
 function follow() {
 	for (const upload of uploads) {
 		const item = upload.state === "preparing" ? itemOf(upload.slug) : null;
@@ -120,18 +117,10 @@ function follow() {
 
 // -- to be seen --
 
-let soon = null;
+const row = () =>
+	make("li.upload", make("div.names", make("strong"), make("small"), track()), make("div.row"));
 
-function showSoon() {
-	soon ??= requestAnimationFrame(show);
-}
-
-function row() {
-	const track = make("span", { className: "track", role: "progressbar" }, make("span"));
-	return make("li", { className: "upload" }, make("div", { className: "names" }, make("strong"), make("small"), track), make("div", { className: "row" }));
-}
-
-/** What is said of an upload, and how far it is: 0 to 1, null: nobody knows. */
+// What is said of an upload, and how far it is: 0 to 1, null: nobody knows.
 const LINE = {
 	waiting: () => ["Waiting", 0],
 	sending: ({ sent, file }) => (sent < 1 ? [`Uploading · ${Math.floor(sent * 100)} % of ${bytes(file.size)}`, sent] : ["Being stored", 1]),
@@ -147,15 +136,12 @@ const LINE = {
 function fill(element, upload) {
 	const [text, share] = LINE[upload.state](upload);
 	const [names, tools] = element.children;
-	const [name, note, track] = names.children;
+	const [name, note, bar] = names.children;
 	element.dataset.state = upload.state;
 	setText(name, upload.file.name);
 	setText(note, text);
-	track.hidden = upload.state === "failed";
-	track.ariaLabel = `Progress of ${upload.file.name}`;
-	track.ariaValueNow = String(Math.round(share * 100));
-	track.classList.toggle("unsure", share === null);
-	track.firstChild.style.transform = share === null ? "" : `scaleX(${share})`;
+	bar.hidden = upload.state === "failed";
+	setTrack(bar, share, `Progress of ${upload.file.name}`);
 	if (tools.dataset.state === upload.state) return;
 	tools.dataset.state = upload.state;
 	const again = () => {
@@ -167,27 +153,18 @@ function fill(element, upload) {
 }
 
 function show() {
-	soon = null;
 	at("uploads").hidden = !uploads.length;
-	renew(at("uploads"), uploads, (upload) => upload.id, row, fill);
+	renew(at("uploads"), uploads, (upload) => upload.key, row, fill);
 }
 
 // -- where files come from --
 
-function fromDrop(transfer) {
-	const items = [...transfer.items].filter(({ kind }) => kind === "file");
-	const files = items.filter((item) => !item.webkitGetAsEntry?.()?.isDirectory);
-	if (files.length < items.length) toast("A folder cannot be dropped. Open it and drop the files in it.", { kind: "bad" });
-	addFiles(files.map((item) => item.getAsFile()));
-}
-
-/** A pasted picture has no name of its own. */
+// A pasted picture has no name of its own.
 function named(file) {
 	if (file.name !== "image.png") return file;
 	return new File([file], `Pasted ${new Date().toLocaleTimeString()}.png`, { type: file.type });
 }
 
-/** Begin. */
 export function uploadsFromAnywhere() {
 	let depth = 0;
 	const whenFiles = (kind, work) =>
@@ -202,7 +179,7 @@ export function uploadsFromAnywhere() {
 	whenFiles("dragover", () => {});
 	whenFiles("drop", ({ dataTransfer }) => {
 		depth = 0;
-		fromDrop(dataTransfer);
+		addFiles(dataTransfer.files);
 	});
 	addEventListener("paste", (event) => {
 		const files = [...(event.clipboardData?.files ?? [])];
@@ -222,7 +199,14 @@ export function uploadsFromAnywhere() {
 	box.checked = localStorage.getItem("to-loop") !== "no";
 	box.onchange = () => localStorage.setItem("to-loop", box.checked ? "yes" : "no");
 	on("state items", follow);
-	on("link", () => resume(uploads));
+	on("link", ({ state }) => {
+		for (const upload of uploads) {
+			if (state !== "lost" || upload.state !== "sending") continue;
+			upload.request.abort(); // by itself a browser waits for minutes
+			broken(upload);
+		}
+		resume(uploads);
+	});
 	addEventListener("beforeunload", (event) => {
 		if (uploads.some(({ state }) => ["waiting", "sending", "broken"].includes(state))) event.preventDefault();
 	});

@@ -8,6 +8,7 @@ from importlib.resources.abc import Traversable
 
 from starlette.responses import Response
 
+from api.http.access import is_loopback
 from api.http.conditional import none_match
 from api.http.problems import Problem
 from api.http.requests import Call
@@ -34,9 +35,11 @@ HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
+
+OPENER = {"Cross-Origin-Opener-Policy": "same-origin"}
+"""Browsers heed it on this machine and over TLS alone; elsewhere it would only fill their consoles with complaints."""
 
 
 async def get_page(call: Call) -> Response:
@@ -66,7 +69,8 @@ def _file(call: Call, place: Traversable, name: str) -> Response:
         raise _nothing(call)
     content = place.read_bytes()
     tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {**HEADERS, "ETag": tag}
+    heeded = is_loopback(call) or call.header("x-forwarded-proto") == "https"
+    headers = {**HEADERS, **(OPENER if heeded else {}), "ETag": tag}
     if not none_match(call.header("if-none-match"), tag):
         return Response(None, 304, headers)
     return Response(content, 200, {**headers, "Content-Type": type})

@@ -136,7 +136,9 @@ async def post_pair(call: Call) -> Response:
 
 def _bad_code() -> Problem:
     return Problem(
-        "forbidden", "this code is not good, or not any more: each works once and for ten minutes; make another: pixelog pair"
+        "forbidden",
+        "this code does not work, or not any more: each works once and for ten minutes; take the one that the panel shows, or one from: "
+        "pixelog pair",
     )
 
 

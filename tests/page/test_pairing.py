@@ -47,7 +47,7 @@ def test_a_code_can_be_typed(up: Callable, context: Callable[..., BrowserContext
     assert page.evaluate("axe.run(document)")["violations"] == []
     page.fill("#code", "AAAA-AAAA-AAAA")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#said[data-tone=alarm]")
+    page.wait_for_selector("#said.bad")
     assert "does not work" in page.inner_text("#said")
     assert page.evaluate("document.activeElement.id") == "code"
     assert page.evaluate("axe.run(document)")["violations"] == []

@@ -6,13 +6,17 @@ import base64
 import io
 import os
 import random
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
-from harness import until
+from harness import Pixelog, until
 from PIL import Image
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import BrowserContext, Page
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 
@@ -26,6 +30,16 @@ ARGUMENTS = (
     "--disable-sync",
 )
 """A browser that talks to nobody but the service under test."""
+
+AXE = Path(__file__).parents[2] / ".make" / "axe.min.js"
+"""axe-core, fetched by `make page`."""
+
+VIEWS = ("panel", "loop", "library", "message", "settings")
+
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+
+PROXIED = {"X-Forwarded-For": "203.0.113.9"}
+"""Makes a request from this machine one that is not counted as its own."""
 
 File = tuple[str, str, bytes]
 """Name, type, content."""
@@ -60,6 +74,68 @@ def drop(page: Page, *files: File) -> None:
         }""",
         data,
     )
+
+
+def paste(page: Page, *files: File) -> None:
+    """Paste files, as the clipboard of a file manager gives them."""
+    data = [[name, type, base64.b64encode(content).decode()] for name, type, content in files]
+    page.evaluate(
+        """files => {
+            const clipboardData = new DataTransfer();
+            for (const [name, type, text] of files) {
+                clipboardData.items.add(new File([Uint8Array.from(atob(text), (one) => one.charCodeAt(0))], name, { type }));
+            }
+            document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+        }""",
+        data,
+    )
+
+
+def throttle(inside: BrowserContext, page: Page, upload_bytes_per_second: int) -> Callable[[int], None]:
+    """Make the tab's uploads slow. Answers how to change that; -1 is as fast as it goes."""
+    session = inside.new_cdp_session(page)
+    session.send("Network.enable")
+
+    def limit(upload_bytes_per_second: int) -> None:
+        limits = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": upload_bytes_per_second}
+        session.send("Network.emulateNetworkConditions", limits)
+
+    limit(upload_bytes_per_second)
+    return limit
+
+
+def elsewhere(
+    context: Callable[..., BrowserContext], pixelog: Pixelog, size: str = "desk", scheme: str = "light"
+) -> tuple[BrowserContext, str]:
+    """A browser that is not counted as this machine's own, and the address under which it reaches a pixelog that listens everywhere. On a machine
+    without a network it says of each request that it was passed on; a SharedWorker's cannot be made to, so it has none then."""
+    host = urlsplit(pixelog.page).hostname or ""
+    if not ip_address(host).is_loopback:
+        return context(size, scheme), pixelog.page
+    inside = context(size, scheme, extra_http_headers=PROXIED)
+    inside.add_init_script("delete window.SharedWorker")
+    return inside, pixelog.page
+
+
+def check_rules(page: Page, where: str) -> None:
+    """axe finds nothing, in light and in dark."""
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        page.evaluate(AXE.read_text())
+        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        told = [
+            f"{where}, {scheme}: {one['id']}: {node['target']} {node['failureSummary']}"
+            for one in found["violations"]
+            for node in one["nodes"]
+        ]
+        assert told == [], "\n".join(told)
+
+
+def views(page: Page) -> Iterator[str]:
+    """Go to one view after the other."""
+    for view in VIEWS:
+        go(page, view)
+        yield view
 
 
 def go(page: Page, view: str) -> None:
