@@ -81,7 +81,13 @@ def verify(data: DataDirectory, progress: Callable[[str], None] = lambda stage: 
     `progress(stage)` is told what begins: log, projections, files. Raises Unusable when there is nothing that could be checked, OSError when there
     is no room for what a large log takes.
     """
-    with _opened(data) as store:
+    try:
+        store = _opened(data)
+    except Unusable as error:
+        if error.code != "damaged":
+            raise
+        return Report(False, 0, 0, "", (Problem("sqlite", str(error), RESTORE),))
+    with store:
         return _verify(store, data.blobs, progress)
 
 
@@ -123,13 +129,20 @@ def _verify(store: EventStore, blobs: Path, progress: Callable[[str], None]) -> 
                 if not any(problem.code == "fold" for problem in problems):
                     fold.on(db, head)
                     take(_check_projections(db, head, fold, mends))
-                digest = digests.overall(digests.of_areas(db))
+                digest = _digest(db)
     except UNREADABLE as error:
-        mend = RESTORE if problems else "make them anew: pixelog rebuild"
-        take(iter([Problem("projection", f"the projections cannot be read: {error}", mend)]))
+        take(iter([Problem("projection", f"the projections cannot be read: {error}", mends.rebuild("").rstrip())]))
     progress("files")
     take(_check_files(store, blobs))
     return Report(not problems, events, head, digest, tuple(problems))
+
+
+def _digest(db: apsw.Connection) -> str:
+    """One over all areas; empty when one cannot be read, which was said before."""
+    try:
+        return digests.overall(digests.of_areas(db))
+    except UNREADABLE:
+        return ""
 
 
 class _Mends(NamedTuple):

@@ -19,7 +19,7 @@ from projections.area import Area
 from projections.catalogue import AREAS, BY_NAME
 from projections.clock import LogAttested
 from projections.replay import digests
-from projections.rows import Clear, Key, MemoryRows
+from projections.rows import Clear, Delete, Key, MemoryRows
 from projections.scratch import ScratchRows
 
 TYPE = "log.attested"
@@ -132,22 +132,23 @@ def impossible_since(
     was: dict[tuple[str, Key], bool] = {place: _same(rows.row(*place), row) for place, row in wanted.items()}
     for at, writes in folding.writes_of(db, 0, until, areas):
         rows.apply(write for write in writes if isinstance(write, Clear) or (write.table.name, write.key) in wanted)
-        for place in _touched(writes, wanted):
+        for place, written in _touched(writes, wanted):
             same = _same(rows.row(*place), wanted[place])
             if same:
                 since.pop(place, None)
-            elif was[place] or place not in since:
+            elif was[place] or (written and place not in since):
                 since[place] = at.position
             was[place] = same
     return since
 
 
-def _touched(writes: Iterable[Any], wanted: Mapping[tuple[str, Key], Any]) -> Iterator[tuple[str, Key]]:
+def _touched(writes: Iterable[Any], wanted: Mapping[tuple[str, Key], Any]) -> Iterator[tuple[tuple[str, Key], bool]]:
+    """The wanted rows that these writes are about, and whether they are there afterwards."""
     for write in writes:
         if isinstance(write, Clear):
-            yield from (place for place in wanted if place[0] == write.table.name)
+            yield from ((place, False) for place in wanted if place[0] == write.table.name)
         elif (write.table.name, write.key) in wanted:
-            yield write.table.name, write.key
+            yield (write.table.name, write.key), not isinstance(write, Delete)
 
 
 def _same(folded: Sequence[Any] | None, stored: Sequence[Any] | None) -> bool:
