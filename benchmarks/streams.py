@@ -94,6 +94,7 @@ def serve_bare(template_hex: str, rate: str) -> None:
         print(server.sockets[0].getsockname()[1], flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         position, began = 0, loop.time()
+        tick = began
         while not stop.is_set():
             due = int((loop.time() - began) * int(rate))
             piece = b"".join(event(number) for number in range(position + 1, due + 1))
@@ -103,7 +104,8 @@ def serve_bare(template_hex: str, rate: str) -> None:
                 for transport in transports:
                     if not transport.is_closing():
                         transport.write(framed)
-            await asyncio.sleep(TICK_SECONDS)
+            tick += TICK_SECONDS
+            await asyncio.sleep(max(0.0, tick - loop.time()))
 
     uvloop.run(run())
 

@@ -41,11 +41,11 @@ LOOP_PAGE_EVENTS = 200
 TURN_SECONDS = 0.002
 """When an event loop finds a thread taking events in, it looks again so much later instead of waiting."""
 
-CROWD = 50
-"""From so many followers on one event loop on, wake-ups are gathered: waking each for every event costs more than serving it."""
+CROWD = 100
+"""With more followers than this on one event loop wake-ups are gathered: waking each of a crowd for every event costs more than serving it."""
 
 GATHER_SECONDS = 0.02
-"""How long a crowd's wake-up waits for more events."""
+"""Time between two wake-ups of a crowd at least."""
 
 
 def matcher(filter: Filter) -> Callable[[RecordedEvent], bool] | None:
@@ -251,6 +251,7 @@ class LoopTail:
         self._token: object = None
         self._handle = 0
         self._told = 0
+        self._pumped_at = 0.0
         self._noticed = False
         self._reading = self._again = False
         self.failed = 0
@@ -297,11 +298,16 @@ class LoopTail:
             self.end()  # the loop was closed, and nobody there can leave any more
 
     def _gather(self) -> None:
-        self._loop.call_later(GATHER_SECONDS, self._pump)
+        wait_seconds = self._pumped_at + GATHER_SECONDS - self._loop.time()
+        if wait_seconds > 0:
+            self._loop.call_later(wait_seconds, self._pump)
+        else:
+            self._pump()
 
     def _pump(self) -> None:
         """Take in what is new. Cleared first: what is committed from here on gives a notice of its own."""
         self._noticed = False
+        self._pumped_at = self._loop.time()
         if not self._followers:
             return
         if self.tail.watch.closed:

@@ -40,6 +40,8 @@ class Piece(msgspec.Struct, frozen=True):
     """Position of the last event in it; 0 when none is."""
     cursor: int
     """Everything up to here was looked at."""
+    last: bool = False
+    """Whether the tail has nothing beyond."""
 
 
 def block(event: RecordedEvent, device: str) -> bytes:
@@ -97,15 +99,18 @@ class Tail:
 
     def after(self, cursor: int, bytes_max: int, matches: Callable[[RecordedEvent], bool] | None = None) -> Piece | None:
         """The matching events after `cursor`, about `bytes_max` at most. None: they are not here any more."""
+        tail = self._tail
+        position = tail.position
         last_cursor, last_position, piece = self._last
-        if matches is None and (cursor, self.position) == (last_cursor, last_position):
+        if cursor == last_cursor and position == last_position and matches is None:
             return piece
-        position = self.position
-        events = self._tail.after(cursor, PAGE_EVENTS)
+        events = tail.after(cursor, PAGE_EVENTS)
         if events is None:
             return None
         end = events[-1].position if events else cursor
         piece = joined(events if matches is None else filter(matches, events), self._blocks.of, end, bytes_max)
+        if piece.cursor >= position:
+            piece = msgspec.structs.replace(piece, last=True)
         if matches is None:
             self._last = (cursor, position, piece)
         return piece

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from typing import Any
@@ -169,8 +170,9 @@ def test_the_right_log_is_not_reset(shared: Any, listen: Any) -> None:
     assert [event.id for event in stream.take(1)] == [page["position"]]
 
 
-def test_many_readers_see_the_same_events_while_several_write(shared: Any, listen: Any) -> None:
+def test_many_readers_see_the_same_events_while_several_write(shared: Any, listen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everyone gets each position once and in order, whoever wrote it; also more readers than are woken one by one."""
+    monkeypatch.setattr(eventstore.tail, "CROWD", 50)
     start = shared.head_position()
     streams = [listen(f"/events/stream?after={start}") for _ in range(55)]
     writers = [threading.Thread(target=post, args=(shared, *"abcde")) for _ in range(4)]
@@ -259,6 +261,42 @@ def test_streams_end_at_once_when_the_service_stops(serving: Any, listen: Any, t
     for stream in streams:
         assert list(stream.events()) == []
         assert stream.ended
+
+
+def test_what_the_line_does_not_take_at_once_is_sent_later() -> None:
+    """A send that has to wait is begun, and ended by whoever awaits the rest, who also gets its failure; one that need not wait is over at once."""
+    from api.http.stream import begun
+
+    done: list[str] = []
+
+    async def send(gate: asyncio.Event, name: str) -> None:
+        await gate.wait()
+        done.append(name)
+
+    async def run() -> None:
+        gate = asyncio.Event()
+        rest, cancelled = begun(send(gate, "later")), begun(send(gate, "never"))
+        assert rest is not None
+        assert cancelled is not None
+        waiting = asyncio.ensure_future(cancelled)
+        await asyncio.sleep(0)
+        waiting.cancel()
+        gate.set()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert done == []
+        await rest
+        assert done == ["later"]
+        assert begun(send(gate, "at once")) is None
+        assert done == ["later", "at once"]
+        failed = begun(broken())
+        assert failed is not None
+        with pytest.raises(OSError, match="the line is gone"):
+            await failed
+
+    async def broken() -> None:
+        raise OSError("the line is gone")
+
+    asyncio.run(run())
 
 
 # -- the tail ------------------------------------------------------------------------------------------------------------------------
