@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any, Generic, TypeVar
 
 import apsw
@@ -192,9 +193,10 @@ class Executor:
 
     def _append(self, transaction: Transaction, structs: Sequence[msgspec.Struct], origin: Origin) -> tuple[RecordedEvent, ...]:
         pairs: list[tuple[RecordedEvent, Any]] = []
-        for struct in structs:
-            (event,) = transaction.append(catalogue.stream_of(struct), [catalogue.encode(struct)], origin=origin)
-            pairs.append((event, struct))
+        for stream, group in groupby(structs, catalogue.stream_of):
+            some = list(group)
+            events = transaction.append(stream, [catalogue.encode(struct) for struct in some], origin=origin)
+            pairs += zip(events, some, strict=True)
         folding.apply(transaction.db, pairs)
         return tuple(event for event, _ in pairs)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from typing import Any
 
 import apsw
 import msgspec
@@ -123,13 +124,55 @@ class Transaction:
             self.check((*short_form(stream, expected_version), *conditions))
         if len(events) > EVENTS_PER_BATCH_MAX:
             raise TooLarge(f"{len(events)} events in one append; the limit is {EVENTS_PER_BATCH_MAX}")
-        version = self.version(stream) if events else 0
+        if not events:
+            return ()
+        # All are looked at before the first is written: a refused append has written nothing.
+        bodies = [_body(stream, event, origin) for event in events]
+        reading = self.reading
+        if self.head.dirty and reading.boot_id != self.head.boot_id:
+            self.new_epoch()
+        head, wall_us = self.head, reading.wall_us
+        actor, correlation_id, causation_id = origin.actor, origin.correlation_id, origin.causation_id
+        position, version, link, logtime_us = head.position, self.version(stream), head.chain, self.now_us - 1
+        rows: list[tuple[Any, ...]] = []
         recorded: list[RecordedEvent] = []
-        for event in events:
+        for event, body in zip(events, bodies, strict=True):
+            position += 1
             version += 1
-            recorded.append(self._insert(stream, version, event, origin))
-            self._appended[stream] = version
+            logtime_us += 1
+            id = event.id or uuid7(wall_us, self._randomness(10))
+            tags = _encode_tags(event.tags).decode() if event.tags else None
+            header = chain.header(
+                position, version, event.schema_version, logtime_us, wall_us, id,
+                stream, event.type, actor, correlation_id, causation_id, tags,
+            )  # fmt: skip
+            link = chain.link(link, header, sha256(body).digest())
+            rows.append(
+                (position, stream, version, event.type, event.schema_version, id, logtime_us, wall_us,
+                 actor, correlation_id, causation_id, tags, event.data, link)
+            )  # fmt: skip
+            done = RecordedEvent(
+                position, stream, version, event.type, event.schema_version, id, logtime_us, wall_us,
+                actor, correlation_id, causation_id, event.tags, event.data, link,
+            )  # fmt: skip
+            recorded.append(done)
+        self._insert(rows, recorded)
+        self.head = Head(
+            position, link, logtime_us, wall_us, reading.boot_id,
+            reading.boottime_us + (logtime_us - self._base_us), head.epoch, head.dirty, head.synced_position,
+        )  # fmt: skip
+        self._appended[stream] = version
+        self._touched = True
         return tuple(recorded)
+
+    def _insert(self, rows: Sequence[tuple[Any, ...]], recorded: Sequence[RecordedEvent]) -> None:
+        if len(rows) == 1:
+            self.db.execute(_INSERT, rows[0])
+        else:
+            self.db.executemany(_INSERT, rows)
+        tags = [(tag, event.position) for event in recorded for tag in event.tags]
+        if tags:
+            self.db.executemany("INSERT OR IGNORE INTO tags VALUES (?, ?)", tags)
 
     def version(self, stream: str) -> int:
         """Version of the stream's last event; 0 when it has none."""
@@ -170,39 +213,6 @@ class Transaction:
         found: int | None = self.db.execute(f"{query} ORDER BY 1 LIMIT 1", arguments).get
         if found is not None:
             raise ConditionFailed(f"event {found} came after {condition.after}; read it and decide anew", found)
-
-    def _insert(self, stream: str, version: int, event: NewEvent, origin: Origin) -> RecordedEvent:
-        body = event.data.encode()
-        _check(stream, event, origin, len(body))
-        reading, head = self.reading, self.head
-        if head.dirty and reading.boot_id != head.boot_id:
-            self.new_epoch()
-            head = self.head
-        logtime_us = self.now_us
-        id = event.id or uuid7(reading.wall_us, self._randomness(10))
-        tags = _encode_tags(event.tags).decode() if event.tags else None
-        position = head.position + 1
-        header = chain.header(
-            position, version, event.schema_version, logtime_us, reading.wall_us, id,
-            stream, event.type, origin.actor, origin.correlation_id, origin.causation_id, tags,
-        )  # fmt: skip
-        link = chain.link(head.chain, header, sha256(body).digest())
-        self.db.execute(
-            _INSERT,
-            (position, stream, version, event.type, event.schema_version, id, logtime_us, reading.wall_us,
-             origin.actor, origin.correlation_id, origin.causation_id, tags, event.data, link),
-        )  # fmt: skip
-        for tag in event.tags:
-            self.db.execute("INSERT OR IGNORE INTO tags VALUES (?, ?)", (tag, position))
-        self.head = Head(
-            position, link, logtime_us, reading.wall_us, reading.boot_id,
-            reading.boottime_us + (logtime_us - self._base_us), head.epoch, head.dirty, head.synced_position,
-        )  # fmt: skip
-        self._touched = True
-        return RecordedEvent(
-            position, stream, version, event.type, event.schema_version, id, logtime_us, reading.wall_us,
-            origin.actor, origin.correlation_id, origin.causation_id, event.tags, event.data, link,
-        )  # fmt: skip
 
     def recall(self, scope: str, key: str, fingerprint: bytes) -> Remembered | None:
         """The first answer under this key, or None. Raises KeyReused when the key belongs to a different request."""
@@ -282,8 +292,10 @@ def short_form(stream: str, expected: ExpectedVersion) -> tuple[Condition, ...]:
             raise ValueError(f'expected_version is a number, "none", "exists" or "any", not {expected!r}')
 
 
-def _check(stream: str, event: NewEvent, origin: Origin, size_bytes: int) -> None:
-    """Raise TooLarge beyond a limit, ValueError for what the chain could not take in."""
+def _body(stream: str, event: NewEvent, origin: Origin) -> bytes:
+    """The bytes of the event's data. Raise TooLarge beyond a limit, ValueError for what the chain could not take in."""
+    body = event.data.encode()
+    size_bytes = len(body)
     if size_bytes > EVENT_BYTES_MAX:
         raise TooLarge(
             f"an event of {size_bytes} bytes; the limit is {EVENT_BYTES_MAX}: put large content into a blob and name it"
@@ -298,3 +310,4 @@ def _check(stream: str, event: NewEvent, origin: Origin, size_bytes: int) -> Non
         raise ValueError(f"an event's id is a UUID of 16 bytes, not {len(event.id)}")
     if not 0 <= event.schema_version < 1 << 32:
         raise ValueError(f"schema_version {event.schema_version} does not fit 32 bits")
+    return body

@@ -180,7 +180,10 @@ def _check_events(db: apsw.Connection, head: Head, link: bytes | None, after: in
     wrong = [name for name, said, is_ in pairs if is_ is not None and said != is_]
     if wrong:
         yield Problem(
-            "head", f"the {' and the '.join(wrong)} in the head row are not those of the last event", RESTORE, head.position
+            "head",
+            f"the {' and the '.join(wrong)} in the head row {'is not that' if len(wrong) == 1 else 'are not those'} of the last event",
+            RESTORE,
+            head.position,
         )
 
 

@@ -39,6 +39,11 @@ class Table(msgspec.Struct, frozen=True, dict=True):
         return tuple(name for name, _, _ in self.columns)
 
     @cached_property
+    def fitting(self) -> set[tuple[str, ...]]:
+        """Columns that were put together and found to be the table's, so that they are looked at once; a fold has one or two such sets."""
+        return set()
+
+    @cached_property
     def where(self) -> str:
         """The condition for one key."""
         return " AND ".join([f"{name} IS ?" for name in self.names[: self.key_columns]])
@@ -100,9 +105,12 @@ def _full_row(write: Put) -> list[Any]:
 
 
 def _check_columns(write: Put) -> None:
-    extra = write.row.keys() - set(write.table.names[write.table.key_columns :])
-    if extra:
-        raise FoldError(f"{write.table.name} has no column {sorted(extra)[0]!r} to put")
+    columns = tuple(write.row)
+    if columns not in write.table.fitting:
+        extra = write.row.keys() - set(write.table.names[write.table.key_columns :])
+        if extra:
+            raise FoldError(f"{write.table.name} has no column {sorted(extra)[0]!r} to put")
+        write.table.fitting.add(columns)
     if len(write.key) != write.table.key_columns:
         raise FoldError(f"{write.table.name} has a key of {write.table.key_columns} columns, not {write.key!r}")
 
@@ -146,7 +154,6 @@ class MemoryRows:
             table.name: {tuple(row[: table.key_columns]): list(row) for row in table.seed} for table in self.tables.values()
         }
         self._places = {table.name: {name: place for place, name in enumerate(table.names)} for table in self.tables.values()}
-        self._shapes = set[tuple[Any, ...]]()
 
     @property
     def rows(self) -> dict[str, dict[Key, list[Any]]]:
@@ -176,10 +183,7 @@ class MemoryRows:
         for write in writes:
             name = write.table.name
             if isinstance(write, Put):
-                shape = (name, *write.row)
-                if shape not in self._shapes:
-                    _check_columns(write)
-                    self._shapes.add(shape)
+                _check_columns(write)
                 self._rows[name][write.key] = write
             elif isinstance(write, Patch):
                 self._patch(name, write)
