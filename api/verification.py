@@ -20,7 +20,7 @@ import msgspec
 
 from api.data import DataDirectory
 from api.reading import open_for_reading
-from eventstore import connection
+from eventstore import connection, wal
 from eventstore import verify as log_check
 from eventstore.errors import StoreError, Unusable
 from eventstore.reading import read_head
@@ -34,10 +34,10 @@ from projections.replay import digests
 from projections.rows import FoldError, MemoryRows
 from projections.scratch import ScratchRows
 
-Code = Literal[log_check.Code, "fold", "projection", "attested", "blob_missing", "blob_damaged"]
-"""Those of the log, and: fold: an event cannot be folded. projection: a row differs from what the log says; its position is the first after which
-the row could not have been. attested: the log itself says that rows were wrong. blob_missing, blob_damaged: the file of a present item is not
-there, or not what it was."""
+Code = Literal[log_check.Code, "wal", "fold", "projection", "attested", "blob_missing", "blob_damaged"]
+"""Those of the log, and: wal: a flipped bit hides commits that were in the write-ahead log alone. fold: an event cannot be folded. projection: a row
+differs from what the log says; its position is the first after which the row could not have been. attested: the log itself says that rows were
+wrong. blob_missing, blob_damaged: the file of a present item is not there, or not what it was."""
 
 PROBLEMS_MAX = 1_000
 """Problems that are listed: who has this many restores a backup, whatever the next thousand are."""
@@ -82,29 +82,38 @@ def verify(data: DataDirectory, progress: Callable[[str], None] = lambda stage: 
     is no room for what a large log takes.
     """
     try:
-        store = _opened(data)
-    except Unusable as error:
-        if error.code != "damaged":
+        data.check()
+        flip = wal.flipped(data.database)
+        store = _opened(data, look_only=flip is not None)
+    except (Unusable, *UNREADABLE) as error:
+        if isinstance(error, Unusable) and error.code != "damaged":
             raise
-        return Report(False, 0, 0, "", (Problem("sqlite", str(error), RESTORE),))
+        return Report(False, 0, 0, "", (Problem("sqlite", f"the database cannot be read: {error}", RESTORE),))
     with store:
-        return _verify(store, data.blobs, progress)
+        hidden = [] if flip is None else [_hidden(flip, store.head().position)]
+        return _verify(store, data.blobs, progress, hidden)
 
 
-def _opened(data: DataDirectory) -> EventStore:
-    data.check()
-    if connection.inspect(data.database) is not None:
+def _hidden(flip: wal.Flip, head: int) -> Problem:
+    what = f"bit {flip.bit} of byte {flip.byte} of the write-ahead log has flipped: what was written after position {head} is not seen"
+    return Problem("wal", what, RESTORE, head + 1)
+
+
+def _opened(data: DataDirectory, look_only: bool) -> EventStore:
+    # Opening for writing would bring home what is seen of a damaged write-ahead log, and overwrite the rest.
+    if connection.inspect(data.database) is not None and not look_only:
         try:
             return data.open_store()
         except Unusable as error:
             # What a start refuses to write on is just what is to be looked at.
             if error.code not in ("not_writable", "damaged"):
                 raise
+        except UNREADABLE:
+            pass  # and so is what it cannot read
     return open_for_reading(data, prepare=False)
 
 
-def _verify(store: EventStore, blobs: Path, progress: Callable[[str], None]) -> Report:
-    problems: list[Problem] = []
+def _verify(store: EventStore, blobs: Path, progress: Callable[[str], None], problems: list[Problem]) -> Report:
 
     def take(found: Iterator[Problem]) -> None:
         for problem in found:
@@ -243,37 +252,39 @@ def _check_standing(db: apsw.Connection, area: Area, head: int, changed: int) ->
 
 
 def _check_files(store: EventStore, blobs: Path) -> Iterator[Problem]:
-    for slug, sha256 in _files(store):
+    for slug, sha256, removed in _files(store):
         path = blobs / sha256[:2] / sha256
         try:
             with open(path, "rb") as file:
                 whole = hashlib.file_digest(file, "sha256").hexdigest() == sha256
         except FileNotFoundError:
+            if removed:
+                continue
             mend = f"add the file again: pixelog add FILE; or {RESTORE}"
             yield Problem("blob_missing", f"the file of {slug!r} ({sha256}) is not there", mend, area="media", key=(slug,))
             continue
         except OSError as error:
-            yield _damaged(slug, sha256, f"cannot be read: {error.strerror}", path)
+            yield _damaged(slug, sha256, f"cannot be read: {error.strerror}", path, removed)
             continue
         if not whole:
-            yield _damaged(slug, sha256, "is not what it was", path)
+            yield _damaged(slug, sha256, "is not what it was", path, removed)
 
 
-def _damaged(slug: str, sha256: str, what: str, path: Path) -> Problem:
-    # A file of the same size would be taken for the one that is wanted, and left as it is.
-    mend = f"delete {path} and add the file again: pixelog add FILE; or {RESTORE}"
+def _damaged(slug: str, sha256: str, what: str, path: Path, removed: bool) -> Problem:
+    # A file of the same size would be taken for the one that is wanted, and left as it is. That of a removed item is kept to bring the item back.
+    mend = f"delete {path}" if removed else f"delete {path} and add the file again: pixelog add FILE; or {RESTORE}"
     return Problem("blob_damaged", f"the file of {slug!r} ({sha256}) {what}", mend, area="media", key=(slug,))
 
 
-def _files(store: EventStore) -> Iterator[tuple[str, str]]:
-    """(slug, SHA-256) of the present items that have a file, by slug; as far as they can be read."""
+def _files(store: EventStore) -> Iterator[tuple[str, str, bool]]:
+    """(slug, SHA-256, whether it is removed) of the items that have a file, by slug; as far as they can be read."""
     after, condition = "", "slug >= ?"
     while True:
         try:
             with store.reading(patient=True) as db:
                 rows: list[Any] = db.execute(
-                    f"SELECT slug, sha256 FROM media_items WHERE removed_at IS NULL AND sha256 IS NOT NULL AND {condition} "
-                    "ORDER BY slug LIMIT ?",
+                    "SELECT slug, sha256, removed_at IS NOT NULL FROM media_items "
+                    f"WHERE sha256 IS NOT NULL AND {condition} ORDER BY slug LIMIT ?",
                     (after, FILES_PER_PAGE),
                 ).fetchall()
         except UNREADABLE:

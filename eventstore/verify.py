@@ -7,6 +7,7 @@ others write. What was appended after the check began is not looked at. Nothing 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from functools import cache
 from hashlib import sha256
@@ -165,7 +166,7 @@ def _check_events(db: apsw.Connection, head: Head, link: bytes | None, after: in
                 found.append(
                     Problem("version", f"event {at} has version {version}, which does not follow in its stream", RESTORE, at)
                 )
-            if logtime_us is not None and event_logtime_us <= logtime_us:
+            if isinstance(logtime_us, int) and isinstance(event_logtime_us, int) and event_logtime_us <= logtime_us:
                 found.append(
                     Problem("logtime", f"event {at} has a logtime that is not after that of the event before it", RESTORE, at)
                 )
@@ -193,17 +194,20 @@ def _gap(first: int, last: int) -> Problem:
 
 
 def _link(before: bytes, row: Any) -> bytes | None:
-    """The hash that this row should carry; None when its texts are not UTF-8, which were never written so."""
+    """The hash that this row should carry; None when a value is such as was never written: another type, out of bounds, not UTF-8."""
     position, version, schema_version, logtime_us, time_us, id, *texts, data, _, _ = row
     try:
         stream, type, actor, correlation_id, causation_id, tags = (None if text is None else text.decode() for text in texts)
     except UnicodeDecodeError:
         return None
-    if stream is None or type is None or len(id) != 16:
+    if stream is None or type is None or not isinstance(id, bytes) or len(id) != 16 or data is None:
         return None
-    header = chain.header(
-        position, version, schema_version, logtime_us, time_us, id, stream, type, actor, correlation_id, causation_id, tags
-    )  # fmt: skip
+    try:
+        header = chain.header(
+            position, version, schema_version, logtime_us, time_us, id, stream, type, actor, correlation_id, causation_id, tags
+        )  # fmt: skip
+    except struct.error:
+        return None
     return chain.link(before, header, sha256(data).digest())
 
 

@@ -152,7 +152,8 @@ def test_a_changed_projection_is_damage_that_a_rebuild_mends(
 
 
 def test_files_are_checked_against_their_names(verify: Verify, data: Path) -> None:
-    """A missing file of a present item and one with other bytes are damage; one that nobody names is none."""
+    """A missing file of a present item and one with other bytes are damage; one that nobody names is none. A removed item needs no
+    file, but the one that is kept for it is to be right."""
     blobs = sorted((data / "blobs").glob("*/*"), key=lambda path: path.read_bytes())
     assert [path.read_bytes() for path in blobs] == [b"cat", b"dog"]
     (data / "blobs" / "00").mkdir()
@@ -168,6 +169,8 @@ def test_files_are_checked_against_their_names(verify: Verify, data: Path) -> No
     with pixelog.open(data) as state:
         state.remove_media("cat")
         state.remove_media("dog")
+    assert [(one["code"], one["mend"]) for one in verify()["problems"]] == [("blob_damaged", f"delete {blobs[1]}")]
+    blobs[1].unlink()
     assert verify()["ok"]
 
 

@@ -114,7 +114,7 @@ def _changes(state: StateService) -> None:
 # -- damage --------------------------------------------------------------------------------------------------------------------------
 
 
-def plain(data: Path, work: Callable[[apsw.Connection], None]) -> None:
+def plain(data: Path, work: Callable[[apsw.Connection], object]) -> None:
     """Run `work` on the database with a plain connection, without any trigger meanwhile."""
     db = apsw.Connection(str(data / "pixelog.db"))
     try:
@@ -132,7 +132,7 @@ def plain(data: Path, work: Callable[[apsw.Connection], None]) -> None:
 
 def change(data: Path, *statements: str) -> None:
     """Change the database by SQL, the triggers taken off and put back."""
-    plain(data, lambda db: db.execute("; ".join(statements)).fetchall() and None)
+    plain(data, lambda db: list(map(db.execute, statements)))
 
 
 def flip(data: Path, table: str, column: str, where: str, bit: int = 0) -> None:
@@ -166,6 +166,8 @@ def carry_out(mend: str, data: Path, backup: Path, file: Path | None = None) -> 
         if match[1]:
             Path(match[1]).unlink()
         assert main(["add", str(file), "--data", str(data)]) == 0
+    elif match := re.fullmatch(r"delete (\S+)", mend):
+        Path(match[1]).unlink()
     elif match := re.search(r"pixelog rebuild( [a-z]+)?$", mend):
         assert main(["rebuild", *(match[1] or "").split(), "--data", str(data)]) == 0
     else:
