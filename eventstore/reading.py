@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import apsw
@@ -12,6 +13,9 @@ from eventstore.record import Head, RecordedEvent
 
 PAGE_EVENTS = 500
 """Events read at once: bounds both memory and the length of a read transaction."""
+
+PAGE_BYTES_MAX = 8 * 1024 * 1024
+"""Bytes of data after which a page ends early: events may be large, memory on a small machine is not. One event may go beyond."""
 
 WINDOW_POSITIONS = 20_000
 """Positions looked at in one statement when a filter matches little: about 10 ms of scanning."""
@@ -57,10 +61,12 @@ EVERYTHING = Filter()
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Some events in order, and the position up to which the log was looked at (the cursor for the next page)."""
+    """Some events in order, and the position up to which the log was looked at (the cursor for the next page). `at_end`: that was all there
+    is so far."""
 
     events: list[RecordedEvent]
     scanned_to: int
+    at_end: bool = False
 
 
 def read_head(db: apsw.Connection) -> Head:
@@ -101,19 +107,33 @@ def read_page(
     rows = db.execute(
         f"SELECT {COLUMNS} FROM events WHERE position > ? AND position <= ? AND {where} ORDER BY position LIMIT ?",
         (after, end, *arguments, limit),
-    ).fetchall()
-    events = [to_event(row) for row in rows]
-    return Page(events, events[-1].position if len(events) == limit else max(end, after))
+    )
+    events, whole = _taken(rows)
+    scanned_to = max(end, after) if whole and len(events) < limit else events[-1].position
+    return Page(events, scanned_to, scanned_to >= head)
+
+
+def _taken(rows: Iterable[Any]) -> tuple[list[RecordedEvent], bool]:
+    """The events of these rows up to PAGE_BYTES_MAX, and whether that was all."""
+    events: list[RecordedEvent] = []
+    size_bytes = 0
+    for row in rows:
+        if size_bytes > PAGE_BYTES_MAX:
+            return events, False
+        event = to_event(row)
+        events.append(event)
+        size_bytes += len(event.data)
+    return events, True
 
 
 def read_stream(db: apsw.Connection, stream: str, after_version: int, limit: int, until: int) -> list[RecordedEvent]:
     """Up to `limit` events of one stream with version > `after_version`, up to the position `until`, through the stream's own index: the cost
-    does not depend on the length of the log."""
+    does not depend on the length of the log. Fewer when they are large; none only at the end."""
     rows = db.execute(
         f"SELECT {COLUMNS} FROM events WHERE stream = ? AND version > ? AND position <= ? ORDER BY version LIMIT ?",
         (stream, after_version, until, limit),
-    ).fetchall()
-    return [to_event(row) for row in rows]
+    )
+    return _taken(rows)[0]
 
 
 def version_at(db: apsw.Connection, stream: str, position: int) -> int:

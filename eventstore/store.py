@@ -238,7 +238,9 @@ class EventStore:
             if idempotency_key is not None:
                 known = transaction.recall(scope, idempotency_key, fingerprint)
                 if known is not None:
-                    again = read_page(transaction.db, known.first - 1, max(1, known.count)).events[: known.count]
+                    again: list[RecordedEvent] = []
+                    while len(again) < known.count:
+                        again += read_page(transaction.db, known.first - 1 + len(again), known.count - len(again)).events
                     return Appended(tuple(again), known.position, repeated=True)
             transaction.check(conditions)
             for stream, _, expected in batch:
@@ -385,9 +387,9 @@ class EventStore:
         while left > 0:
             with self._readers.borrow() as db:
                 events = read_stream(db, stream, version, min(PAGE_EVENTS, left), until)
-            yield from events
-            if len(events) < PAGE_EVENTS:
+            if not events:
                 return
+            yield from events
             left -= len(events)
             version = events[-1].version
 

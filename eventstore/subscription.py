@@ -22,7 +22,7 @@ import msgspec
 
 from eventstore.errors import Stopped
 from eventstore.head import HeadWatch
-from eventstore.reading import PAGE_EVENTS, WINDOW_POSITIONS, Filter, Page
+from eventstore.reading import PAGE_EVENTS, Filter, Page
 from eventstore.record import Head, RecordedEvent
 from eventstore.tail import Tail, matcher
 
@@ -148,8 +148,7 @@ class Subscription:
         self._store.tail.count_own_page()
         head = self._store.head().position
         self._note_waiting(start, head)
-        whole = len(page.events) < PAGE_EVENTS and page.scanned_to - start < WINDOW_POSITIONS
-        self._seen_end = min(page.scanned_to, head) if whole else None
+        self._seen_end = min(page.scanned_to, head) if page.at_end else None
         return page
 
     def _note_waiting(self, start: int, end: int) -> None:

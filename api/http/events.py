@@ -15,7 +15,7 @@ from api.http.requests import Call
 from api.http.responses import tagged
 from api.http.routing import Route
 from api.http.stream import EventStream, reset_block
-from eventstore.reading import EVERYTHING, Filter, read_page
+from eventstore.reading import EVERYTHING, PAGE_BYTES_MAX, Filter, read_page
 from eventstore.record import RecordedEvent
 from projections.envelope import CloudEvent, cloud_event
 from projections.times import parse_rfc3339
@@ -94,12 +94,13 @@ async def list_events(call: Call) -> Response:
 
 def _page(snapshot: Snapshot, after: int, limit: int, filter: Filter) -> Page:
     head, events = snapshot.head, list[RecordedEvent]()
-    cursor = after
+    cursor, size_bytes = after, 0
     for _ in range(WINDOWS_MAX):
         page = read_page(snapshot.db, cursor, limit - len(events), filter)
         events += page.events
         cursor = page.scanned_to
-        if len(events) == limit or cursor >= head.position:
+        size_bytes += sum([len(event.data) for event in page.events])
+        if len(events) == limit or cursor >= head.position or size_bytes > PAGE_BYTES_MAX:
             break
     items = [cloud_event(event, snapshot.log_id) for event in events]
     return Page(snapshot.log_id, head.epoch, items, cursor if cursor < head.position else None, head.position)

@@ -10,6 +10,7 @@ import pytest
 from eventstore import reading, writer
 from eventstore.errors import Overloaded
 from eventstore.reading import PAGE_EVENTS, Filter
+from eventstore.record import NewEvent
 from eventstore.store import EventStore
 from tests.eventstore.conftest import event
 
@@ -111,3 +112,22 @@ def test_the_pool_is_bounded(store: EventStore, monkeypatch: pytest.MonkeyPatch)
     for one in held:
         one.__exit__(None, None, None)
     assert store.head().position == 0
+
+
+def test_a_page_of_large_events_ends_early(either: EventStore) -> None:
+    """Memory is bounded by bytes, too; whoever reads on gets all, in order: the log, a stream, a filter, a follower, and a repeat of the batch."""
+    large = [NewEvent("t.large", "x" * 1_000_000) for _ in range(30)]
+    first = either.append("s", large, idempotency_key="k")
+    page = either.page(0)
+    assert 8 <= len(page.events) <= 10
+    assert page.scanned_to == page.events[-1].position
+    everything = list(range(1, 31))
+    assert positions(either.read()) == everything
+    assert positions(either.read(stream="s")) == everything
+    assert positions(either.read(stream="s", after=3, limit=20)) == everything[3:23]
+    assert positions(either.read(types=["t.*"])) == everything
+    following = either.subscribe(after=0)
+    assert [one.event.position for one in following.deliveries(timeout_seconds=0)] == everything
+    again = either.append("s", large, idempotency_key="k")
+    assert again.repeated
+    assert again.events == first.events
