@@ -94,8 +94,8 @@ def verify(data: DataDirectory, progress: Callable[[str], None] = lambda stage: 
         return _verify(store, data.blobs, progress, hidden)
 
 
-def _hidden(flip: wal.Flip, head: int) -> Problem:
-    what = f"bit {flip.bit} of byte {flip.byte} of the write-ahead log has flipped: what was written after position {head} is not seen"
+def _hidden(byte: int, head: int) -> Problem:
+    what = f"a bit of the write-ahead log has flipped, in what begins at byte {byte}: what was written after position {head} is not seen"
     return Problem("wal", what, RESTORE, head + 1)
 
 

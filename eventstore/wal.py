@@ -11,11 +11,11 @@ checksums over all before it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from operator import mul
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 HEADER_BYTES = 32
 FRAME_HEADER_BYTES = 24
@@ -31,15 +31,9 @@ _MASK = 0xFFFFFFFF
 Sums = tuple[int, int]
 
 
-class Flip(NamedTuple):
-    """A flipped bit: its byte in the write-ahead log, and which of that byte. Commits from there on are not seen."""
-
-    byte: int
-    bit: int
-
-
-def flipped(database: Path) -> Flip | None:
-    """The first flipped bit in the write-ahead log of this database that hides a commit; None when there is none, or no such file. Raises OSError.
+def flipped(database: Path) -> int | None:
+    """Where the header or the frame begins that has a flipped bit and so hides a commit, in bytes from the beginning of this database's write-ahead
+    log; None when there is none, or no such file. Raises OSError.
 
     SQLite holds no lock on this file, so that closing it takes none away.
     """
@@ -57,26 +51,24 @@ def flipped(database: Path) -> Flip | None:
     return None
 
 
-def _look(file: BinaryIO, header: bytes) -> Flip | None:
+def _look(file: BinaryIO, header: bytes) -> int | None:
     if len(header) < HEADER_BYTES:
         return None
-    flip = _in_header(header)
-    if flip is not None:
-        return flip if _commits(file, HEADER_BYTES, None) else None
     magic, _, page_bytes, _, *_ = struct.unpack(">8I", header)
-    if magic & ~1 != MAGIC or not PAGE_BYTES[0] <= page_bytes <= PAGE_BYTES[1] or not _fits(header):
+    if not _fits(header):
+        # It was on the disk before the first frame was.
+        return 0 if _is_flipped_header(header) and file.read(FRAME_HEADER_BYTES) else None
+    if magic & ~1 != MAGIC or not PAGE_BYTES[0] <= page_bytes <= PAGE_BYTES[1]:
         return None
     order, salts = "<>"[magic & 1], header[16:24]
     sums: Sums = struct.unpack(">2I", header[24:])
     size = FRAME_HEADER_BYTES + page_bytes
     at = HEADER_BYTES
     while len(frame := file.read(size)) == size:
-        body = frame[:8] + frame[24:]
         stored: Sums = struct.unpack(">2I", frame[16:24])
-        right = _sums(order, body, sums)
+        right = _sums(order, frame[:8] + frame[24:], sums)
         if frame[8:16] != salts or stored != right:
-            flip = _in_frame(order, frame, body, salts, stored, right)
-            return Flip(at + flip.byte, flip.bit) if flip is not None and _commits(file, at, size) else None
+            return at if _is_flipped(frame, salts, stored, right) and _commits(file, at, size) else None
         sums = stored
         at += size
     return None
@@ -87,49 +79,37 @@ def _fits(header: bytes) -> bool:
     return _sums(order, header[:24], (0, 0)) == struct.unpack(">2I", header[24:])
 
 
-def _in_header(header: bytes) -> Flip | None:
-    if _fits(header):
-        return None
+def _is_flipped_header(header: bytes) -> bool:
     for place in range(HEADER_BYTES * 8):
         changed = bytearray(header)
         changed[place // 8] ^= 1 << place % 8
         if struct.unpack(">I", changed[:4])[0] & ~1 == MAGIC and _fits(bytes(changed)):
-            return Flip(place // 8, place % 8)
-    return None
+            return True
+    return False
 
 
-def _in_frame(order: str, frame: bytes, body: bytes, salts: bytes, stored: Sums, right: Sums) -> Flip | None:
-    """The one bit of a frame that explains why it does not fit."""
-    other_salts = list(_bits(frame[8:16], salts))
-    if other_salts:
-        byte, bit = other_salts[0]
-        return Flip(8 + byte, bit) if len(other_salts) == 1 and stored == right else None
-    other_sums = list(_bits(frame[16:24], struct.pack(">2I", *right)))
-    if len(other_sums) == 1:
-        byte, bit = other_sums[0]
-        return Flip(16 + byte, bit)
+def _is_flipped(frame: bytes, salts: bytes, stored: Sums, right: Sums) -> bool:
+    """Whether one bit explains why a frame does not fit: of its salts, of its checksums, or of what these are over."""
+    if frame[8:16] != salts:
+        return _differing(frame[8:16], salts) == 1 and stored == right
+    if _differing(frame[16:24], struct.pack(">2I", *right)) == 1:
+        return True
     error = ((stored[0] - right[0]) & _MASK, (stored[1] - right[1]) & _MASK)
-    first, second = _weights(len(body) // 4)
-    for word, (one, two) in enumerate(zip(first, second, strict=True)):
+    opposite = (-error[0] & _MASK, -error[1] & _MASK)
+    for one, two in zip(*_weights((len(frame) - 16) // 4), strict=True):
         for bit in range(32):
-            for sign in (1, -1):
-                if ((sign * one << bit) & _MASK, (sign * two << bit) & _MASK) == error:
-                    byte = word * 4 + (bit // 8 if order == "<" else 3 - bit // 8)
-                    return Flip(byte if byte < 8 else byte + 16, bit % 8)
-    return None
+            if ((one << bit) & _MASK, (two << bit) & _MASK) in (error, opposite):
+                return True
+    return False
 
 
-def _bits(left: bytes, right: bytes) -> Iterator[tuple[int, int]]:
-    """Byte and bit of each difference."""
-    for byte, (one, other) in enumerate(zip(left, right, strict=True)):
-        yield from ((byte, bit) for bit in range(8) if (one ^ other) >> bit & 1)
+def _differing(left: bytes, right: bytes) -> int:
+    return (int.from_bytes(left) ^ int.from_bytes(right)).bit_count()
 
 
-def _commits(file: BinaryIO, start: int, size: int | None) -> bool:
-    """Whether there is a commit in the frames from `start` on; where their size is not known, whether there is anything at all."""
+def _commits(file: BinaryIO, start: int, size: int) -> bool:
+    """Whether there is a commit in the frames from `start` on: a frame that tells the size of the database after it."""
     file.seek(start)
-    if size is None:
-        return bool(file.read(FRAME_HEADER_BYTES))
     while len(head := file.read(FRAME_HEADER_BYTES)) == FRAME_HEADER_BYTES:
         if head[4:8] != b"\0\0\0\0":
             return True

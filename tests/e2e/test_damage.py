@@ -509,9 +509,8 @@ def test_a_flipped_bit_in_the_write_ahead_log(room: Room, verify: Verify, tmp_pa
     wal.write_bytes(raw)
     report = verify()
     assert found(report) == [("wal", LAST + 1)]
-    assert (
-        f"bit 2 of byte {byte} of the write-ahead log has flipped: what was written after position {LAST}"
-        in report["problems"][0]["message"]
-    )
+    begins = 0 if byte < 32 else 32 + (byte - 32) // (24 + 4_096) * (24 + 4_096)
+    where = f"in what begins at byte {begins}: what was written after position {LAST} is not seen"
+    assert where in report["problems"][0]["message"]
     assert wal.read_bytes() == raw
     mended(room, verify, report)
