@@ -1,4 +1,5 @@
-"""A state machine against a model that is a list and a few dictionaries: append, keys, conditions, following, restart, power cut of the clock."""
+"""A state machine against a model that is a list and a few dictionaries: append, keys of several actors, conditions, following in small pages,
+failing works, restart, reboot, days that pass."""
 
 from __future__ import annotations
 
@@ -7,15 +8,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from eventstore import reading, subscription
 from eventstore.errors import ConditionFailed, KeyReused, WrongVersion
-from eventstore.record import NewEvent, NoneSince
+from eventstore.record import NewEvent, NoneSince, Origin
 from eventstore.store import EventStore
 from eventstore.subscription import Subscription
 from eventstore.testing.clock import FakeClock
+from eventstore.transaction import Transaction
 from tests.eventstore.conftest import problems
 
 STREAMS = st.sampled_from(["a", "b", "c/ü"])
@@ -34,6 +38,25 @@ CONDITIONS = st.lists(
     max_size=1,
 )
 
+ACTORS = st.sampled_from([None, "ann"])
+DAY_US = 24 * 3600 * 1_000_000
+SMALL_PAGE = 3
+
+
+@pytest.fixture(autouse=True)
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages of three events and windows of five positions, so that a log of a few dozen has many borders of both."""
+    page = EventStore.page
+    monkeypatch.setattr(
+        EventStore, "page", lambda self, after, limit=SMALL_PAGE, *more, **named: page(self, after, limit, *more, **named)
+    )
+    monkeypatch.setattr(subscription, "PAGE_EVENTS", SMALL_PAGE)
+    monkeypatch.setattr(reading, "WINDOW_POSITIONS", 5)
+
+
+class Failing(Exception):
+    """A work's own error."""
+
 
 class LogMachine(RuleBasedStateMachine):
     """The store on disk beside the model."""
@@ -45,7 +68,11 @@ class LogMachine(RuleBasedStateMachine):
         self.clock = FakeClock()
         self.store = EventStore.open(self.folder / "log.db", clock=self.clock)
         self.log: list[tuple[str, NewEvent]] = []
-        self.first_answers: dict[str, tuple[Any, list[int], int]] = {}
+        self.first_answers: dict[tuple[str | None, str], tuple[Any, list[int], int]] = {}
+        """By actor and key: the request, and what was answered."""
+        self.relaxed_until: dict[tuple[str | None, str], int] = {}
+        """Until when the key of a relaxed request is certainly kept, in µs of time that passed."""
+        self.passed_us = 0
         self.readers: list[tuple[Subscription, str | None, list[int]]] = []
 
     def teardown(self) -> None:
@@ -76,20 +103,30 @@ class LogMachine(RuleBasedStateMachine):
         parts=st.lists(st.tuples(STREAMS, EVENTS, EXPECTED), min_size=1, max_size=3),
         conditions=CONDITIONS,
         key=KEYS,
+        actor=ACTORS,
         durable=st.booleans(),
     )
     def append(
-        self, parts: list[tuple[str, list[NewEvent], Any]], conditions: list[NoneSince], key: str | None, durable: bool
+        self,
+        parts: list[tuple[str, list[NewEvent], Any]],
+        conditions: list[NoneSince],
+        key: str | None,
+        actor: str | None,
+        durable: bool,
     ) -> None:
         request = (parts, conditions)
-        known = self.first_answers.get(key or "")
+        scope = (actor, key or "")
+        self._forget_if_gone(scope)
+        known = self.first_answers.get(scope)
         expected: type[Exception] | None
         if known is not None:
             expected = None if known[0] == request else KeyReused
         else:
             expected = self._refusal(parts, conditions)
         try:
-            answer = self.store.append_batch(parts, conditions=conditions, idempotency_key=key, durable=durable)
+            answer = self.store.append_batch(
+                parts, conditions=conditions, idempotency_key=key, origin=Origin(actor), durable=durable
+            )
             refusal = None
         except (WrongVersion, ConditionFailed, KeyReused) as error:
             answer, refusal = None, type(error)
@@ -104,15 +141,29 @@ class LogMachine(RuleBasedStateMachine):
         positions = list(range(before + 1, len(self.log) + 1))
         assert ([one.position for one in answer.events], answer.position, answer.repeated) == (positions, len(self.log), False)
         if key is not None:
-            self.first_answers[key] = (request, positions, len(self.log))
+            self.first_answers[scope] = (request, positions, len(self.log))
+            if not durable:
+                self.relaxed_until[scope] = self.passed_us + DAY_US
+
+    def _forget_if_gone(self, scope: tuple[str | None, str]) -> None:
+        """A relaxed key older than a day is forgotten sooner or later; the model asks whether it was."""
+        if self.passed_us >= self.relaxed_until.get(scope, self.passed_us + 1):
+            actor, key = scope
+            with self.store.reading() as db:
+                if not db.execute("SELECT count(*) FROM requests WHERE scope = ? AND key = ?", (actor or "", key)).get:
+                    del self.first_answers[scope], self.relaxed_until[scope]
 
     @precondition(lambda self: self.first_answers)
-    @rule(key=st.sampled_from(["k1", "k2", "k3"]), durable=st.booleans())
-    def retry(self, key: str, durable: bool) -> None:
+    @rule(key=st.sampled_from(["k1", "k2", "k3"]), actor=ACTORS, durable=st.booleans())
+    def retry(self, key: str, actor: str | None, durable: bool) -> None:
         """The same request once more, whatever has come since."""
-        if key in self.first_answers:
-            (parts, conditions), positions, position = self.first_answers[key]
-            answer = self.store.append_batch(parts, conditions=conditions, idempotency_key=key, durable=durable)
+        scope = (actor, key)
+        self._forget_if_gone(scope)
+        if scope in self.first_answers:
+            (parts, conditions), positions, position = self.first_answers[scope]
+            answer = self.store.append_batch(
+                parts, conditions=conditions, idempotency_key=key, origin=Origin(actor), durable=durable
+            )
             assert ([one.position for one in answer.events], answer.position, answer.repeated) == (positions, position, True)
 
     @rule(after=st.integers(0, 30), stream=st.one_of(st.none(), STREAMS))
@@ -133,10 +184,25 @@ class LogMachine(RuleBasedStateMachine):
             assert reader.cursor == len(self.log)
             place[:] = [len(self.log)]
 
-    @rule(seconds=st.integers(0, 10**6), step_seconds=st.integers(-(10**9), 10**9))
-    def time_passes(self, seconds: int, step_seconds: int) -> None:
-        self.clock.advance(seconds)
-        self.clock.step_wall(step_seconds * 1_000_000)
+    @rule(stream=STREAMS, events=EVENTS)
+    def fail(self, stream: str, events: list[NewEvent]) -> None:
+        """A work that fails after it appended leaves nothing, neither in the log nor in what is known of the streams."""
+
+        def work(transaction: Transaction) -> None:
+            transaction.append(stream, events)
+            raise Failing
+
+        with pytest.raises(Failing):
+            self.store.transact(work)
+
+    @rule(
+        us=st.one_of(st.integers(0, 10**6), st.sampled_from([DAY_US // 2, DAY_US, 3 * DAY_US])), step=st.integers(-(10**9), 10**9)
+    )
+    def time_passes(self, us: int, step: int) -> None:
+        """On both clocks; then somebody sets the wall clock by so many seconds."""
+        self.passed_us += us
+        self.clock.advance(us)
+        self.clock.step_wall(step * 1_000_000)
 
     @rule(reboot=st.booleans())
     def restart(self, reboot: bool) -> None:
