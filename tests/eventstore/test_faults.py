@@ -136,11 +136,23 @@ def test_writes_resume_without_restart_once_there_is_space(folder: Path) -> None
 
 
 @pytest.mark.usefixtures("small_wal")
+@pytest.mark.parametrize("for_good", [False, True], ids=["once", "for good"])
 @pytest.mark.parametrize("what", ["eio", "short"])
-def test_an_error_at_every_write(folder: Path, what: str) -> None:
+def test_an_error_at_every_write(folder: Path, what: str, for_good: bool) -> None:
     """What was being written is not acknowledged, the log stops, and what was acknowledged before is there after a restart."""
-    for run in each_call(folder, what, WRITES, for_good=False):
+    for run in each_call(folder, what, WRITES, for_good):
         assert all(isinstance(refusal, Stopped) for _, refusal in run.refused)
+
+
+@pytest.mark.usefixtures("small_wal")
+@pytest.mark.parametrize("for_good", [False, True], ids=["once", "for good"])
+def test_no_space_at_every_sync(folder: Path, for_good: bool) -> None:
+    """Where a file system finds out only when it syncs that there is no room, nothing is acknowledged that is not there."""
+    refused = 0
+    for run in each_call(folder, "enospc", SYNCS, for_good):
+        assert all(isinstance(refusal, OutOfSpace | Stopped) for _, refusal in run.refused)
+        refused += bool(run.refused)
+    assert refused > 10
 
 
 @pytest.mark.usefixtures("small_wal")

@@ -99,6 +99,26 @@ def test_a_long_reader_does_not_grow_the_write_ahead_log_without_bound(path: Pat
         assert store.writer.wal_pages < grown
 
 
+def test_readers_that_take_their_time_hold_nothing_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that stopped in the middle of the log, one in the middle of a stream, one that follows: none of them holds an old state, so that the
+    write-ahead log stays as short as without them, and they go on where they stood."""
+    monkeypatch.setattr(writer, "CHECKPOINT_PAGES", 200)
+    with EventStore.open(path) as store:
+        assert store.writer is not None
+        store.append("s", [event("x" * 400)] * 1000)
+        readers = [iter(store.read()), iter(store.read(stream="s")), iter(store.subscribe(0))]
+        for position in (1, 2, 3):
+            assert [next(reader).position for reader in readers] == [position] * 3
+        longest = 0
+        for _ in range(40):
+            store.append("s", [event("x" * 400)] * 100, durable=False)
+            longest = max(longest, store.writer.wal_pages)
+        assert store.writer.checkpoints_put_off == 0
+        assert longest < 3 * 200
+        assert [next(reader).position for reader in readers] == [4] * 3
+        assert [one.position for one in readers[0]][-1] == store.head().position == 5_000
+
+
 def test_the_pool_is_bounded(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks for one connection too many is told so after a bounded wait."""
     from eventstore import connection
