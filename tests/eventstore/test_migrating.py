@@ -20,13 +20,14 @@ Step = Callable[[apsw.Connection], None]
 
 
 def add_column(db: apsw.Connection) -> None:
-    """A step as one may be."""
-    db.execute("ALTER TABLE tags ADD COLUMN kind TEXT")
+    """A step as one may be. It leaves the tables that verify knows as they are."""
+    db.execute("CREATE TABLE labels AS SELECT tag FROM tags")
+    db.execute("ALTER TABLE labels ADD COLUMN kind TEXT")
 
 
 def add_table(db: apsw.Connection) -> None:
     """Another one, which needs the first."""
-    db.execute("CREATE TABLE kinds AS SELECT kind FROM tags")
+    db.execute("CREATE TABLE kinds AS SELECT kind FROM labels")
 
 
 @pytest.fixture
@@ -124,9 +125,9 @@ KILLED = """
 import os, sys
 from eventstore import migrating, schema
 from eventstore.store import EventStore
-schema.MIGRATIONS, schema.FORMAT = (lambda db: db.execute("ALTER TABLE tags ADD COLUMN kind TEXT"),), 2
+schema.MIGRATIONS, schema.FORMAT = (lambda db: db.execute("CREATE TABLE labels (tag TEXT, kind TEXT)"),), 2
 if sys.argv[2] == "during":
-    schema.MIGRATIONS = (lambda db: db.execute("ALTER TABLE tags ADD COLUMN kind TEXT") and os._exit(9),)
+    schema.MIGRATIONS = (lambda db: db.execute("CREATE TABLE labels (tag TEXT, kind TEXT)") and os._exit(9),)
 else:
     migrating._problem = lambda db: os._exit(9)
 EventStore.open(sys.argv[1])
@@ -144,7 +145,7 @@ def test_a_migration_that_is_killed_is_finished_by_the_next_start(old: Path, whe
         assert store.verify() == []
         with store.reading() as db:
             assert db.pragma("user_version") == 2
-            assert db.execute("SELECT count(*) FROM pragma_table_info('tags') WHERE name = 'kind'").get == 1
+            assert db.execute("SELECT count(*) FROM pragma_table_info('labels') WHERE name = 'kind'").get == 1
     assert names(old) == ["pixelog.db"]
 
 
