@@ -1,5 +1,5 @@
 """A state machine against a model that is a list and a few dictionaries: append, keys of several actors, conditions, following in small pages,
-failing works, restart, reboot, days that pass."""
+failing works, works that take back a part, a second process, restart, reboot, days that pass."""
 
 from __future__ import annotations
 
@@ -67,6 +67,7 @@ class LogMachine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(dir=base))
         self.clock = FakeClock()
         self.store = EventStore.open(self.folder / "log.db", clock=self.clock)
+        self.other = EventStore.open(self.folder / "log.db", clock=self.clock)
         self.log: list[tuple[str, NewEvent]] = []
         self.first_answers: dict[tuple[str | None, str], tuple[Any, list[int], int]] = {}
         """By actor and key: the request, and what was answered."""
@@ -78,6 +79,7 @@ class LogMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         assert problems(self.store) == []
         self.store.close()
+        self.other.close()
         shutil.rmtree(self.folder)
 
     @initialize()
@@ -194,6 +196,29 @@ class LogMachine(RuleBasedStateMachine):
 
         with pytest.raises(Failing):
             self.store.transact(work)
+
+    @rule(stream=STREAMS, taken_back=EVENTS, then=STREAMS, events=EVENTS)
+    def change_its_mind(self, stream: str, taken_back: list[NewEvent], then: str, events: list[NewEvent]) -> None:
+        """A work that takes back what it appended, and appends something else: as if the first had never been."""
+
+        def work(transaction: Transaction) -> None:
+            mark = transaction.mark()
+            transaction.db.execute("SAVEPOINT first")
+            transaction.append(stream, taken_back)
+            transaction.db.execute("ROLLBACK TO first")
+            transaction.reset(mark)
+            transaction.db.execute("RELEASE first")
+            assert transaction.version(stream) == self._version(stream)
+            transaction.append(then, events)
+
+        self.store.transact(work)
+        self.log.extend((then, new) for new in events)
+
+    @rule(stream=STREAMS, events=EVENTS)
+    def another_appends(self, stream: str, events: list[NewEvent]) -> None:
+        """As another process would, through a log of its own that knows nothing of this one's last commits."""
+        self.other.append(stream, events, self._version(stream) or "none")
+        self.log.extend((stream, new) for new in events)
 
     @rule(
         us=st.one_of(st.integers(0, 10**6), st.sampled_from([DAY_US // 2, DAY_US, 3 * DAY_US])), step=st.integers(-(10**9), 10**9)
