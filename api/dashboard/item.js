@@ -72,6 +72,8 @@ function tools({ slug, filename, status, url }) {
 export function itemSheet() {
 	on("state items", () => dialog.open && show());
 	on("event", ({ type, data }) => type === "media.removed" && data.slug === slug && dialog.close());
-	dialog.onclick = ({ target }) => target === dialog && dialog.close();
+	dialog.onclick = ({ target }) => {
+		if (target === dialog) dialog.close(); // beside the sheet
+	};
 	dialog.onclose = () => document.body.append(at("toasts"));
 }

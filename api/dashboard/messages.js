@@ -54,6 +54,8 @@ export function messages() {
 	choices(at("set-priority"), "priority", Object.entries(PRIORITIES));
 	document.querySelector("[name=priority]").checked = true;
 	at("message-form").onsubmit = send;
-	at("message-text").onkeydown = (event) => event.key === "Enter" && !event.shiftKey && !event.isComposing && send(event);
+	at("message-text").onkeydown = (event) => {
+		if (event.key === "Enter" && !event.shiftKey && !event.isComposing) send(event);
+	};
 	on("state", show);
 }

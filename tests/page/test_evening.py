@@ -154,9 +154,9 @@ def _show_and_write(pixelog: Pixelog, page: Page) -> None:
     wait_colour(page, GREEN)
 
     go(page, "message")
-    page.fill("#message-text", "Tea is ready")
-    page.check("input[name=priority][value=warning]", force=True)
-    page.click("#message-send")
+    page.click("#set-priority label:has-text('Warning')")
+    page.locator("#message-text").press_sequentially("Tea is ready")
+    page.keyboard.press("Enter")
     wait_text(page, "#message-list", "Tea is ready")
     assert [(one["text"], one["priority"]) for one in pixelog.get("/messages")["items"]] == [("Tea is ready", "warning")]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from tools import drop, go, plain, wait_count, wait_text
+from harness import until
+from tools import drop, go, plain, views, wait_count, wait_text
 
 pytestmark = pytest.mark.page
 
@@ -15,22 +16,37 @@ NASTY = [
     "'; alert(3); '.png",
     "a&amp;b&lt;c.png",
     "\u202egnp.olleh\u202c 👩‍👩‍👧 ночь.png",
+    "long " * 50 + "!.png",
 ]
+"""Markup, quotes, entities, signs that turn the direction of writing, emoji, and as many characters as a name may have."""
 
 
-def test_nasty_names(up: Callable, visit: Callable) -> None:
-    """File names, a message and the display's name that look like markup are text everywhere."""
+@pytest.mark.parametrize("size", ["phone", "desk"])
+def test_nasty_names(up: Callable, visit: Callable, size: str) -> None:
+    """File names, messages, jobs and the display's name that look like markup are text everywhere, and make no view wider."""
     pixelog = up()
-    page = visit(pixelog)
+    assert len(NASTY[-1]) == 255
+    page = visit(pixelog, size)
+    go(page, "library")
     drop(page, *((name, "image/png", plain((10 * place, 60, 90))) for place, name in enumerate(NASTY)))
     wait_count(page, "#library-list li", len(NASTY))
     wait_count(page, "#loop-list li", len(NASTY))
+    too_long = "<img src=x onerror=alert(5)>" * 10 + "a" * 20
+    drop(page, (too_long, "image/png", plain((9, 9, 9))))
+    wait_text(page, ".upload[data-state=failed]", "A file name has 1 to 255 characters.")
+    assert page.text_content(".upload[data-state=failed] strong") == too_long
     held = [item["filename"] for item in pixelog.get("/media")["items"]]
     assert page.locator("#library-list strong").all_text_contents() == held
-    pixelog.send("POST", "/messages", {"text": "<b onclick=alert(4)>hello</b>", "priority": "info"})
+    texts = ["<b onclick=alert(4)>hello</b>", "x" * 300, *NASTY]
+    for text in texts:
+        pixelog.send("POST", "/messages", {"text": text, "priority": "info"})
+        pixelog.send("POST", "/jobs", {"kind": "odd", "title": text, "input": {"slug": text}})
     pixelog.send("PATCH", "/settings", {"name": "<i>mine</i>"})
-    wait_text(page, "#message-list", "<b onclick=alert(4)>hello</b>")
+    until(lambda: page.locator("#message-list p").all_text_contents() == texts, "every message to the letter")
     wait_text(page, "#name", "<i>mine</i>")
+    for _ in views(page):
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    go(page, "library")
     for place in range(len(NASTY)):
         page.locator("#library-list li").nth(place).locator("[aria-label^='Details of']").click()
         assert page.text_content("#item-title") == held[place]

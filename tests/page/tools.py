@@ -6,6 +6,7 @@ import base64
 import io
 import os
 import random
+import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -180,3 +181,60 @@ def wait_colour(page: Page, colour: tuple[int, int, int]) -> None:
         }""",
         list(colour),
     )
+
+
+# -- how soon a change is seen -------------------------------------------------------------------------------------------------------------
+
+WATCH_MESSAGES = """() => {
+    window.seen = {};
+    new MutationObserver(() => {
+        const now = Date.now();
+        for (const text of document.querySelectorAll("#message-list p")) window.seen[text.textContent] ??= now;
+    }).observe(document.getElementById("message-list"), { childList: true, subtree: true, characterData: true });
+}"""
+
+WATCH_HOLD = """() => {
+    const hold = document.getElementById("hold");
+    window.clicked = [];
+    window.turned = [];
+    hold.addEventListener("click", () => window.clicked.push(Date.now()), { capture: true });
+    let pressed = hold.ariaPressed;
+    new MutationObserver(() => {
+        if (hold.ariaPressed !== pressed) window.turned.push(Date.now());
+        pressed = hold.ariaPressed;
+    }).observe(hold, { attributeFilter: ["aria-pressed"] });
+}"""
+
+
+def seen_from_http_ms(pixelog: Pixelog, tab: Page, changes: int) -> list[float]:
+    """Messages by HTTP, as `curl` sends them: from before each request until its text stands in the tab, in order of length. Both clocks are this
+    machine's."""
+    tab.evaluate(WATCH_MESSAGES)
+    sent: dict[str, float] = {}
+    for number in range(changes):
+        text = f"change {number}"
+        sent[text] = time.time() * 1000
+        message = pixelog.send("POST", "/messages", {"text": text}).json()
+        until(lambda text=text: tab.evaluate("text => text in window.seen", text), text)
+        pixelog.send("DELETE", f"/messages/{message['id']}")
+    seen = tab.evaluate("window.seen")
+    return sorted(seen[text] - moment for text, moment in sent.items())
+
+
+def seen_from_tab_ms(here: Page, there: Page, changes: int) -> list[float]:
+    """A button pressed in one tab: from its click until it is pressed in the other, in order of length."""
+    for tab in (here, there):
+        tab.evaluate(WATCH_HOLD)
+    here.bring_to_front()
+    for number in range(changes):
+        here.click("#hold")
+        for tab in (here, there):
+            until(lambda tab=tab, number=number: tab.evaluate("window.turned.length") > number, f"change {number}")
+    clicked, turned = here.evaluate("window.clicked"), there.evaluate("window.turned")
+    assert (len(clicked), len(turned)) == (changes, changes)
+    return sorted(seen - moment for moment, seen in zip(clicked, turned, strict=True))
+
+
+def percentile(ordered: list[float], percent: int) -> float:
+    """The smallest of these that at least so many per cent do not exceed."""
+    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
