@@ -9,6 +9,12 @@
     text(s)  = u32 length in bytes ‖ UTF-8 bytes; an absent value is the single u32 0xFFFFFFFF
     tags     = a JSON array of strings as stored, absent when there are none
 
+A kept answer is no event and has a hash of its own, so that a changed bit of it is seen before it is given out again:
+
+    seal     = SHA-256(bytes(scope) ‖ bytes(key) ‖ bytes(fingerprint) ‖ bytes(answer)
+               ‖ i64 position ‖ i64 first ‖ i64 count ‖ i64 status ‖ i64 logtime ‖ i64 relaxed)
+    bytes(b) = u32 length ‖ b
+
 All integers are big-endian. Two levels, so that a body can be left out of an incident bundle (its hash put in its place) while the
 chain still verifies.
 """
@@ -21,6 +27,7 @@ from hashlib import sha256
 
 _FIXED = struct.Struct(">QQIqq16s")
 _LENGTH = struct.Struct(">I")
+_NUMBERS = struct.Struct(">6q")
 _ABSENT = _LENGTH.pack(0xFFFFFFFF)
 
 
@@ -66,6 +73,27 @@ def header(
             _text(tags),
         )
     )
+
+
+def seal(
+    scope: bytes,
+    key: bytes,
+    fingerprint: bytes,
+    position: int,
+    first: int,
+    count: int,
+    status: int,
+    answer: bytes,
+    logtime_us: int,
+    relaxed: int,
+) -> bytes:
+    """The hash over a kept answer, in the layout above."""
+    hash = sha256()
+    for part in (scope, key, fingerprint, answer):
+        hash.update(_LENGTH.pack(len(part)))
+        hash.update(part)
+    hash.update(_NUMBERS.pack(position, first, count, status, logtime_us, relaxed))
+    return hash.digest()
 
 
 def link(before: bytes, header: bytes, body_hash: bytes) -> bytes:

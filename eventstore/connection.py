@@ -15,7 +15,7 @@ from urllib.parse import quote
 import apsw
 import msgspec
 
-from eventstore import schema
+from eventstore import schema, wal
 from eventstore.errors import Overloaded, Stopped, Unusable
 from eventstore.statements import READ_SECONDS_MAX, ReadWatch, Statements
 
@@ -157,7 +157,7 @@ def _unreadable(path: Path, error: apsw.Error) -> Unusable:
         case apsw.BusyError():
             return Unusable("locked", f"{path} is held by another program ({error}); end it and start again")
         case _:
-            return Unusable("damaged", f"{path} is damaged ({error}); restore a backup: pixelog restore FILE")
+            return Unusable("damaged", f"{path} is damaged ({error}); restore a backup: pixelog restore FILE --replace")
 
 
 def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
@@ -167,12 +167,15 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
     try:
         if not _can_write(path):
             raise Unusable("not_writable", f"{path} is not writable; check owner, permissions and a read-only file system")
+        frames = wal.length(path)
         db = apsw.Connection(uri(path), flags=flags, vfs=vfs, statementcachesize=STATEMENT_CACHE)
         if db.readonly("main"):
             raise Unusable("not_writable", f"{path} is not writable; check owner, permissions and a read-only file system")
         _configure(db, PRAGMAS)
         if db.execute("SELECT count(*) FROM sqlite_schema").get and db.pragma("application_id") != schema.APPLICATION_ID:
             raise Unusable("not_a_log", f"{path} is a SQLite database, but not of pixelog; choose another --data")
+        if frames:
+            _check_wal(path, db, frames)
         if db.pragma("journal_mode") != "wal":
             db.execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()
             mode = db.execute("PRAGMA journal_mode = WAL").fetchall()
@@ -189,6 +192,19 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
     return db
 
 
+def _check_wal(path: Path, db: apsw.Connection, frames: int) -> None:
+    """Raise Unusable when a flipped bit in the write-ahead log hides commits: the next one would overwrite them."""
+    known, _ = db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+    place = wal.flipped(path) if known < frames else None
+    if place is not None:
+        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        raise Unusable(
+            "damaged",
+            f"{path}-wal has a flipped bit at byte {place} or after it, and commits behind that cannot be read; nothing was changed: "
+            "restore a backup: pixelog restore FILE --replace",
+        )
+
+
 def close(db: apsw.Connection) -> None:
     """Close a connection. The last one of a log brings the write-ahead log home and deletes it; where that fails, it stays, which is as good."""
     with suppress(apsw.Error):
@@ -202,8 +218,9 @@ def unusable(path: Path, error: BaseException) -> Unusable | None:
             return Unusable("not_writable", f"{path} is not writable ({error}); check owner and permissions")
         case apsw.FullError():
             return Unusable("not_writable", f"the disk of {path.parent} is full; free some space and start again")
-        case apsw.CorruptError() | apsw.NotADBError():
-            return Unusable("damaged", f"{path} is damaged ({error}); restore a backup: pixelog restore FILE")
+        case apsw.CorruptError() | apsw.NotADBError() | apsw.SQLError() | UnicodeDecodeError():
+            # The last two: a table that is not there any more, a text that is none.
+            return Unusable("damaged", f"{path} is damaged ({error}); restore a backup: pixelog restore FILE --replace")
         case apsw.BusyError() | apsw.LockedError():
             return Unusable("locked", f"{path} is held by another program ({error}); end it and start again")
         case apsw.IOError():

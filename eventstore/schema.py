@@ -66,7 +66,7 @@ CREATE TABLE tags (
 CREATE TABLE requests (              -- idempotency: primary data, in backups, not in digests
     scope       TEXT    NOT NULL,
     key         TEXT    NOT NULL,
-    fingerprint BLOB    NOT NULL,    -- SHA-256 of the decoded request
+    fingerprint BLOB    NOT NULL,    -- SHA-256 of the decoded request, and the seal over this row
     position    INTEGER NOT NULL,    -- the position that the first answer carried
     first       INTEGER NOT NULL,    -- first event it appended
     count       INTEGER NOT NULL,    -- number of events it appended

@@ -217,14 +217,16 @@ class Transaction:
     def recall(self, scope: str, key: str, fingerprint: bytes) -> Remembered | None:
         """The first answer under this key, or None. Raises KeyReused when the key belongs to a different request."""
         row = self.db.execute(
-            "SELECT fingerprint, position, first, count, status, answer FROM requests WHERE scope = ? AND key = ?",
+            "SELECT fingerprint, position, first, count, status, answer, logtime, relaxed FROM requests WHERE scope = ? AND key = ?",
             (scope, key),
         ).fetchone()
         if row is None:
             return None
-        remembered = Remembered(*row)
-        if remembered.fingerprint != fingerprint:
-            raise KeyReused(f"the key {key!r} was used before for a different request; use a new key for a new request")
+        kept, *values, logtime_us, relaxed = row
+        remembered = Remembered(fingerprint, *values)
+        if kept not in (fingerprint, fingerprint + _seal(scope, key, remembered, logtime_us, relaxed)):
+            why = "is damaged, see pixelog verify" if kept.startswith(fingerprint) else "was used before for a different request"
+            raise KeyReused(f"the key {key!r} {why}; use a new key for a new request")
         return remembered
 
     def remember(self, scope: str, key: str, answer: Remembered, relaxed: bool = False) -> None:
@@ -234,8 +236,8 @@ class Transaction:
         now_us = self.now_us
         self.db.execute(
             "INSERT INTO requests VALUES (?,?,?,?,?,?,?,?,?,?)",
-            (scope, key, answer.fingerprint, answer.position, answer.first, answer.count, answer.status, answer.answer,
-             now_us, int(relaxed)),
+            (scope, key, answer.fingerprint + _seal(scope, key, answer, now_us, int(relaxed)), answer.position, answer.first,
+             answer.count, answer.status, answer.answer, now_us, int(relaxed)),
         )  # fmt: skip
         if relaxed:
             # Two for each one kept: the table shrinks again after a busy day, and no single command pays for all of it.
@@ -277,6 +279,13 @@ class Transaction:
             "UPDATE head SET boot_id = ?, boottime = ?, epoch = ?, dirty = ?, synced_position = ?",
             (head.boot_id, head.boottime_us, head.epoch, int(head.dirty), head.synced_position),
         )
+
+
+def _seal(scope: str, key: str, answer: Remembered, logtime_us: int, relaxed: int) -> bytes:
+    return chain.seal(
+        scope.encode(), key.encode(), answer.fingerprint, answer.position, answer.first, answer.count, answer.status, answer.answer,
+        logtime_us, relaxed,
+    )  # fmt: skip
 
 
 def short_form(stream: str, expected: ExpectedVersion) -> tuple[Condition, ...]:

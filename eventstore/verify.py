@@ -25,7 +25,7 @@ Code = Literal["sqlite", "foreign_key", "guard", "schema", "head", "gap", "versi
 """sqlite: SQLite finds its file damaged. foreign_key: a row refers to none. guard: a trigger that keeps the log append-only is missing. schema: a
 table or index of the log is not the one that was made. head: the head row does not fit the last event. gap: a position is missing. version: a
 stream's versions do not count 1, 2, 3 … in the order of positions. logtime: it does not increase. chain: the stored bytes of an event are not those
-that its hash was made of. tags: the index of tags is not that of the events. request: a kept answer names what the log does not hold."""
+that its hash was made of. tags: the index of tags is not that of the events. request: a kept answer is not what was written."""
 
 PAGE_EVENTS = 1_000
 """Events checked per read transaction: about 10 ms."""
@@ -250,17 +250,21 @@ def _check_tags(db: apsw.Connection, head: Head) -> Iterator[Problem]:
 
 
 def _check_requests(db: apsw.Connection) -> Iterator[Problem]:
-    """Each answer that is kept for a repeat names positions of the log."""
+    """Each answer that is kept for a repeat is what was written, and names positions of the log. One from before there were seals has none."""
     rows: Any = db.execute(
-        """SELECT CAST(key AS BLOB), position FROM requests, (SELECT position AS head FROM head)
-        WHERE NOT (position BETWEEN 0 AND head AND count >= 0 AND (count = 0 OR first + count - 1 = position AND first >= 1)
-            AND length(fingerprint) = 32 AND relaxed IN (0, 1)) LIMIT ?""",
-        (INTEGRITY_MESSAGES_MAX,),
+        """SELECT CAST(scope AS BLOB), CAST(key AS BLOB), fingerprint, position, first, count, status, answer, logtime, relaxed,
+            (SELECT position FROM head) FROM requests"""
     )
-    for key, position in rows:
-        name = key.decode(errors="replace")
-        yield Problem(
-            "request",
-            f"the answer kept under the key {name!r} names position {position} and events that cannot be its own",
-            RESTORE,
-        )
+    found = 0
+    for scope, key, kept, *numbers, head in rows:
+        try:
+            whole = len(kept) == 32 or chain.seal(scope, key, kept[:-32], *numbers) == kept[-32:]
+        except (struct.error, TypeError):
+            whole = False
+        position, first, count, *_ = numbers
+        if not whole or not 0 <= position <= head or (count and not 1 <= first == position - count + 1):
+            name = key.decode(errors="replace")
+            yield Problem("request", f"the answer kept under the key {name!r} is not what was written", RESTORE)
+            found += 1
+            if found == INTEGRITY_MESSAGES_MAX:
+                return

@@ -272,13 +272,26 @@ def change_schema(data: Path, statement: str) -> None:
     db.close()
 
 
-@pytest.mark.parametrize("change_to", ["position = 999", "first = 999", "count = 77", "fingerprint = x'00'", "relaxed = 2"])
+@pytest.mark.parametrize(
+    "change_to",
+    [
+        "position = 999",
+        "first = 999",
+        "count = 77",
+        "fingerprint = x'00'",
+        "answer = x'7b7d'",
+        "status = 404",
+        "logtime = logtime + 1",
+        "key = 'key-1' || 'x'",
+        "relaxed = 2",
+    ],
+)
 def test_a_kept_answer_that_cannot_be(room: Room, verify: Verify, change_to: str) -> None:
     """A repeat must not be answered with what the log does not hold."""
     change(room.data, f"UPDATE requests SET {change_to} WHERE key = 'key-1'")
     report = verify()
     assert found(report) == [("request", None)]
-    assert "the answer kept under the key 'key-1'" in report["problems"][0]["message"]
+    assert "the answer kept under the key 'key-1" in report["problems"][0]["message"]
     mended(room, verify, report)
 
 
