@@ -64,6 +64,11 @@ class DataDirectory:
     def open_store(self, clock: Clock | None = None) -> EventStore:
         """Check, create and open the log. Raises Unusable."""
         self.check()
+        if not self.database.exists() and self.blobs.is_dir() and any(path.is_file() for path in self.blobs.rglob("*")):
+            raise Unusable(
+                "damaged",
+                f"{self.database} is missing, but there are files of media; put it back, or restore a backup: pixelog restore FILE --replace",
+            )
         self.create()
         return EventStore.open(self.database, clock=clock)
 

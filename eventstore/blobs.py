@@ -111,18 +111,14 @@ class BlobStore:
     def take(self, file: Path, sha256: str, size_bytes: int) -> Blob:
         """Move a complete, synced file on the same file system to its name."""
         target = self.path(sha256)
-        if target.is_file() and target.stat().st_size == size_bytes:
-            # Another writer may have moved it there this very moment, its folder not yet on the disk.
-            self._settle(target.parent)
-            fsync_folder(target.parent)
-            os.utime(target)  # young again: nobody sweeps it away before the event that names it
-            file.unlink()
-            return Blob(sha256, size_bytes, existed=True)
+        existed = target.is_file()
         target.parent.mkdir(exist_ok=True)
         self._settle(target.parent)
+        # In place of one that is there, too: its bytes may have suffered, and it is young again, so that nobody sweeps it away before the event
+        # that names it.
         os.replace(file, target)
         fsync_folder(target.parent)
-        return Blob(sha256, size_bytes, existed=False)
+        return Blob(sha256, size_bytes, existed)
 
     def _settle(self, folder: Path) -> None:
         """Be sure that a folder's own entry is on the disk, whoever made it; asked once for each of the 256."""

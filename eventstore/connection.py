@@ -65,6 +65,9 @@ WRITER_PRAGMAS: tuple[tuple[str, str | int, str], ...] = (
 STATEMENT_CACHE = 256
 """Prepared statements kept per connection; the service uses fewer than this many distinct texts."""
 
+FREE_BYTES_LEAST = 64 * 1024
+"""Less room than SQLite needs to index its write-ahead log: an I/O error then says no more than that the disk is full."""
+
 READERS_MAX = 4
 """Read connections at once. Two cores cannot use more, and each costs its page cache."""
 
@@ -103,10 +106,16 @@ def inspect(path: Path) -> int | None:
     Raises Unusable: newer, not_a_log, damaged, not_writable.
     """
     if not path.exists() or path.stat().st_size == 0:
+        if wal.length(path):
+            raise Unusable(
+                "damaged",
+                f"{path} is {'empty' if path.exists() else 'missing'}, but its write-ahead log holds events; put the database back, "
+                "or restore a backup: pixelog restore FILE --replace",
+            )
         return None
     # Without a WAL nobody has the file open: then it can be read without even the shared-memory file beside it, and stays as it was. If
     # somebody opens it at this very moment, the unlocked look may see half a change: then look again, with locks.
-    if Path(f"{path}-journal").exists():
+    if _is_hot(Path(f"{path}-journal")):
         # Only the very first start uses a rollback journal. It was cut short; opening for writing undoes what it had begun.
         return None
     looks: list[dict[str, str | int]] = [{}] if Path(f"{path}-wal").exists() else [{"immutable": 1}, {}]
@@ -131,11 +140,24 @@ def inspect(path: Path) -> int | None:
     if application_id != schema.APPLICATION_ID:
         raise Unusable("not_a_log", f"{path} is a SQLite database, but not of pixelog; choose another --data")
     if version > schema.FORMAT:
-        raise Unusable(
-            "newer",
-            f"{path} was written by a newer pixelog (format {version}, this one knows {schema.FORMAT}); update pixelog",
-        )
+        raise newer(path, version)
     return version
+
+
+def newer(path: Path, version: int) -> Unusable:
+    """The refusal of a log that this program does not know how to read."""
+    return Unusable(
+        "newer", f"{path} was written by a newer pixelog (format {version}, this one knows {schema.FORMAT}); update pixelog"
+    )
+
+
+def _is_hot(journal: Path) -> bool:
+    """Whether a rollback journal would be played back: one that is empty, or whose head was wiped, is over."""
+    try:
+        with open(journal, "rb") as file:
+            return any(file.read(8))
+    except FileNotFoundError:
+        return False
 
 
 def _marks(path: Path, look: dict[str, str | int]) -> tuple[int, int, int]:
@@ -153,11 +175,39 @@ def _unreadable(path: Path, error: apsw.Error) -> Unusable:
         case apsw.NotADBError():
             return Unusable("not_a_log", f"{path} is not a SQLite database; move it away or choose another --data")
         case apsw.CantOpenError() | apsw.ReadOnlyError():
+            if os.access(path, os.R_OK) and wal.length(path):
+                return _unclosed(path)
             return Unusable("not_writable", f"{path} cannot be read ({error}); check owner and permissions")
         case apsw.BusyError():
             return Unusable("locked", f"{path} is held by another program ({error}); end it and start again")
+        case apsw.IOError():
+            return _no_access(path, error)
         case _:
             return Unusable("damaged", f"{path} is damaged ({error}); restore a backup: pixelog restore FILE --replace")
+
+
+def _unclosed(path: Path) -> Unusable:
+    return Unusable(
+        "not_writable",
+        f"{path} was not closed in order and lies where nothing may be written; copy its folder to where you may, and read it there",
+    )
+
+
+def _no_access(path: Path, error: apsw.IOError) -> Unusable:
+    """What an I/O error at opening means: a full disk and a file system that may only be read are no damage."""
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        disk = None
+    if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE or (
+        disk and disk.f_bavail * disk.f_frsize < FREE_BYTES_LEAST
+    ):
+        return Unusable("not_writable", f"the disk of {path.parent} is full; free some space and start again")
+    if disk and disk.f_flag & os.ST_RDONLY:
+        return Unusable("not_writable", f"the file system of {path.parent} may only be read; check the card")
+    return Unusable(
+        "damaged", f"{path} cannot be read or written ({error}); check the card, restore a backup: pixelog restore FILE --replace"
+    )
 
 
 def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
@@ -224,7 +274,7 @@ def unusable(path: Path, error: BaseException) -> Unusable | None:
         case apsw.BusyError() | apsw.LockedError():
             return Unusable("locked", f"{path} is held by another program ({error}); end it and start again")
         case apsw.IOError():
-            return Unusable("damaged", f"{path} cannot be read or written ({error}); check the card, restore a backup")
+            return _no_access(path, error)
         case _:
             return None
 
@@ -235,16 +285,28 @@ def _can_write(path: Path) -> bool:
 
 
 def open_reader(path: Path, vfs: str | None = None) -> apsw.Connection:
-    """A connection that cannot write (query_only), though it may create the shared-memory file that WAL needs."""
+    """A connection that cannot write (query_only), though it may create the shared-memory file that WAL needs. Where that cannot be made, on a
+    write-protected card, a log that was closed in order is read as it lies there: nobody can change it."""
+    try:
+        return _open_reader(path, vfs)
+    except (apsw.ReadOnlyError, apsw.CantOpenError):
+        if wal.length(path):
+            raise _unclosed(path) from None
+        return _open_reader(path, vfs, immutable=1)
+
+
+def _open_reader(path: Path, vfs: str | None, **parameters: int) -> apsw.Connection:
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI
-    if not os.access(path, os.W_OK):
+    if parameters or not os.access(path, os.W_OK):
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-    db = apsw.Connection(uri(path), flags=flags, vfs=vfs, statementcachesize=STATEMENT_CACHE)
+    db = apsw.Connection(uri(path, **parameters), flags=flags, vfs=vfs, statementcachesize=STATEMENT_CACHE)
     try:
         _configure(db, PRAGMAS)
         db.execute("PRAGMA query_only = 1").fetchall()
         # The writer brings the write-ahead log into the database; a reader that closes last must not do it after the writer refused to.
         db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        if flags & apsw.SQLITE_OPEN_READONLY:
+            db.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # what cannot be read shows itself here
     except BaseException:
         close(db)
         raise

@@ -156,8 +156,8 @@ class EventStore:
             db.execute("PRAGMA recursive_triggers = 1; PRAGMA foreign_keys = 1").fetchall()
             _create(db, clock, randomness)
             return cls(None, db, _SharedConnection(db, lock), clock, randomness, lock)
-        path = Path(path)
         try:
+            path = Path(path).resolve()  # the folder of the process may change, and SQLite's own files lie beside the real one
             if path.is_dir():
                 path = path / "pixelog.db"
             if not path.parent.is_dir():
@@ -174,10 +174,15 @@ class EventStore:
                 raise Unusable(
                     "older", f"{path} was written by an older pixelog; open it for writing once, to bring it up to date"
                 )
-            return cls(path, None, readers, clock, randomness, None, statements=statements)
+            try:
+                return cls(path, None, readers, clock, randomness, None, statements=statements)
+            except apsw.Error as error:
+                raise connection.unusable(path, error) or error from error
         db = connection.open_writer(path, vfs)
         try:
             if version is None:
+                if db.pragma("user_version") > schema.FORMAT:  # a start cut short kept it from being seen before
+                    raise connection.newer(path, db.pragma("user_version"))
                 _create(db, clock, randomness, path)
             else:
                 migrate(db, path, version)
@@ -238,6 +243,8 @@ class EventStore:
             if idempotency_key is not None:
                 known = transaction.recall(scope, idempotency_key, fingerprint)
                 if known is not None:
+                    if durable:
+                        transaction.sync_up_to(known.position)
                     again: list[RecordedEvent] = []
                     while len(again) < known.count:
                         again += read_page(transaction.db, known.first - 1 + len(again), known.count - len(again)).events

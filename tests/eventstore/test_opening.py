@@ -14,13 +14,15 @@ from pathlib import Path
 import apsw
 import pytest
 
-from eventstore import schema, verify
+from eventstore import connection, schema, verify
 from eventstore.errors import ReadOnly, Stopped, Unusable
 from eventstore.head import runtime_folder
 from eventstore.record import NewEvent
 from eventstore.store import EventStore
 from eventstore.testing.clock import FakeClock
 from tests.eventstore.conftest import event, texts
+
+ROOT = str(Path(__file__).parent.parent.parent)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -136,6 +138,99 @@ def test_a_truncated_log_is_damaged(path: Path) -> None:
     with pytest.raises((Unusable, apsw.CorruptError)) as caught, EventStore.open(path) as store:
         list(store.read())
     assert not isinstance(caught.value, Unusable) or caught.value.code == "damaged"
+
+
+def test_a_relative_path_is_meant_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the process goes afterwards changes nothing."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    with EventStore.open(tmp_path / "there" / "log.db") as other:
+        other.append("s", event("other"))
+    monkeypatch.chdir(tmp_path / "here")
+    with EventStore.open("log.db") as store:
+        store.append("s", event("mine"))
+        monkeypatch.chdir(tmp_path / "there")
+        with store.reading() as one, store.reading() as two, store.reading() as three:
+            assert [db.execute("SELECT data FROM events").get for db in (one, two, three)] == [event("mine").data] * 3
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_lost_database_is_not_begun_anew(path: Path, missing: bool) -> None:
+    """Its write-ahead log may hold all of it; opening would delete that."""
+    store = EventStore.open(path)
+    store.append("s", event("kept"))
+    lost = path.with_name("lost")
+    lost.mkdir()
+    shutil.copy(f"{path}-wal", lost / f"{path.name}-wal")
+    store.close()
+    if not missing:
+        (lost / path.name).touch()
+    before = contents(lost)
+    for read_only in (False, True):
+        code, message = refusal(lost / path.name, read_only)
+        assert code == "damaged"
+        assert ("is missing" if missing else "is empty") in message
+    assert contents(lost) == before
+
+
+def test_an_old_journal_hides_nothing(path: Path) -> None:
+    """A rollback journal that is over, as a file system check may leave it, is no first start: a newer log stays untouched, one of ours opens."""
+    with EventStore.open(path) as store:
+        store.append("s", event("x"))
+    Path(f"{path}-journal").touch()
+    with EventStore.open(path, read_only=True) as store:
+        assert store.head().position == 1
+    with EventStore.open(path) as store:
+        assert store.append("s", event("y")).position == 2
+    db = apsw.Connection(str(path))
+    db.execute(f"PRAGMA user_version = {schema.FORMAT + 1}")
+    db.close()
+    Path(f"{path}-journal").touch()
+    before = contents(path.parent)
+    assert refusal(path)[0] == "newer"
+    assert contents(path.parent) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
+def test_reading_where_nothing_may_be_written() -> None:
+    """A log that was closed in order is read on a write-protected card; one that was not says what to do."""
+    script = (
+        "import os, sys\nfrom eventstore.store import EventStore\nfrom eventstore.errors import Unusable\nos.setuid(65534)\n"
+        "try:\n"
+        "    with EventStore.open(sys.argv[1], read_only=True) as store: print([e.type for e in store.read()], store.verify())\n"
+        "except Unusable as error: print(error.code, error)\n"
+    )
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        path = Path(name) / "log.db"
+
+        def said() -> str:
+            done = subprocess.run(
+                [sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=30, env={"PYTHONPATH": ROOT}
+            )
+            assert not done.stderr
+            return done.stdout.strip()
+
+        with EventStore.open(path) as store:
+            store.append("s", event("x"))
+        assert said() == "['note.taken'] []"
+        store = EventStore.open(path)
+        store.append("s", event("y"))
+        shutil.copy(f"{path}-wal", Path(name) / "kept")
+        store.close()
+        shutil.move(Path(name) / "kept", f"{path}-wal")
+        assert said().startswith("not_writable")
+        assert "copy its folder" in said()
+
+
+def test_a_full_disk_is_no_damage(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log is whole and opens when there is room: the mend must not be an older backup."""
+    EventStore.open(path).close()
+    full = os.statvfs_result((4096, 4096, 100, 0, 0, 10, 10, 10, 0, 255))
+    monkeypatch.setattr(connection.os, "statvfs", lambda _: full)
+    said = connection.unusable(path, apsw.IOError("disk I/O error"))
+    assert said is not None
+    assert (said.code, "is full; free some space" in str(said)) == ("not_writable", True)
 
 
 def test_a_missing_folder_or_log(path: Path) -> None:
