@@ -100,6 +100,8 @@ class Executor:
             if repeat is not None:
                 known = transaction.recall(scope, repeat.key, repeat.fingerprint)
                 if known is not None:
+                    if durable:
+                        transaction.sync_up_to(known.position)
                     answer: Any = Stored(known.status, known.answer)
                     return Outcome(known.position, answer, (), replayed=True)
             if self._check_standing(transaction):

@@ -259,6 +259,12 @@ class Transaction:
             self.head = msgspec.structs.replace(self.head, dirty=False)
         self._touched = True
 
+    def sync_up_to(self, position: int) -> None:
+        """Let the commit of this durable transaction wait for the disk when an answer given before, which stands for the log up to `position`, was
+        relaxed and may not be there yet; a commit that writes nothing would wait for nothing."""
+        if position > self.head.synced_position:
+            self.mark_synced()
+
     def committed(self) -> None:
         """Called after COMMIT: what it learned of streams holds for the next transaction."""
         if self._appended or self._known:

@@ -10,6 +10,7 @@ from eventstore.errors import KeyReused, WrongVersion
 from eventstore.record import Origin
 from eventstore.store import EventStore
 from eventstore.testing.clock import FakeClock
+from eventstore.testing.faults import FaultyVFS
 from tests.eventstore.conftest import event, texts
 
 DAY_US = 24 * 3600 * 1_000_000
@@ -102,3 +103,16 @@ def test_keys_of_relaxed_appends_are_forgotten_after_a_day(store: EventStore, cl
 def test_a_key_as_long_as_allowed(either: EventStore) -> None:
     """128 bytes pass."""
     assert either.append("s", event(), idempotency_key="k" * 128).position == 1
+
+
+def test_a_durable_repeat_of_a_relaxed_append_is_on_the_disk(path: Path, clock: FakeClock) -> None:
+    """Who asks again durably gets the first answer after a sync, once; a relaxed repeat, and one of what is on the disk, waits for nothing."""
+    with FaultyVFS("repeats") as vfs, EventStore.open(path, vfs=vfs.name, clock=clock, sync_after_seconds=3_600) as store:
+        store.append("s", event("1"), durable=False)
+        store.append("s", event("2"), durable=False, idempotency_key="k")
+        store.append("s", event("3"), durable=False)
+        for durable, syncs, synced_position in ((False, 0, 1), (True, 1, 3), (True, 0, 3)):
+            before = vfs.count("sync")
+            again = store.append("s", event("2"), durable=durable, idempotency_key="k")
+            assert (again.position, again.repeated) == (2, True)
+            assert (vfs.count("sync") - before, store.head().synced_position) == (syncs, synced_position)
