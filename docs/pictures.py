@@ -47,6 +47,11 @@ def open_page(browser: Browser, url: str, width: int, height: int, scheme: Any) 
     return page
 
 
+def still(page: Page, name: str) -> None:
+    """The page as it is, as small as a PNG of it can be."""
+    Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(IMAGES / name, optimize=True)
+
+
 def film(browser: Browser, url: str) -> None:
     """A short evening on the page, as an animated WebP."""
     page = open_page(browser, url, 1120, 720, "light")
@@ -88,14 +93,10 @@ def main() -> None:
                     browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
                     ask(f"{url}/api/v1/active", "PUT", {"slug": "sunrise"})
                     film(browser, url)
-                    ask(f"{url}/api/v1/active", "PUT", {"slug": "clock"})
-                    for name, width, height, scheme in (
-                        ("desk-light", 1440, 900, "light"),
-                        ("desk-dark", 1440, 900, "dark"),
-                        ("phone-light", 360, 760, "light"),
-                        ("phone-dark", 360, 760, "dark"),
-                    ):
-                        open_page(browser, url, width, height, scheme).screenshot(path=IMAGES / f"{name}.png")
+                    for size, width, height in (("desk", 1440, 900), ("phone", 360, 780)):
+                        for scheme in ("light", "dark"):
+                            ask(f"{url}/api/v1/player/jump", "POST", {"slug": "sunrise"})
+                            still(open_page(browser, url, width, height, scheme), f"{size}-{scheme}.png")
                     browser.close()
             finally:
                 up.terminate()

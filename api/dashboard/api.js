@@ -13,7 +13,7 @@ const SENTENCES = {
 	507: "The disk is full. Remove something from the library, or make room on the card.",
 };
 
-// A service that takes longer is not there: it answers changes in milliseconds.
+// A service that takes longer is not there.
 const ANSWER_MS = 30_000;
 
 /** A request that did not succeed: `status` (0: no answer), and a `message` for people. */

@@ -82,7 +82,7 @@ export function speak(text) {
 	place.textContent = place.textContent === text ? `${text}\u00a0` : text;
 }
 
-/** An empty place that helps: what is so, what it means, and what to do about it. */
+/** An empty place that helps. */
 export function setEmpty(place, title, text, ...actions) {
 	const key = title + text;
 	if (place.dataset.key === key) return;

@@ -38,6 +38,8 @@ export class Follower {
 	// The last event heard, and the log that it is of.
 	#cursor = null;
 	#log = null;
+	// Start of the turn whose end is awaited.
+	#turn = null;
 	#tries = 0;
 	#timers = {};
 	#stream = null;
@@ -184,9 +186,17 @@ export class Follower {
 		for (const wait of [...APPLY_MS, null]) {
 			const { body } = await get("/player");
 			this.#tell("player", body);
+			this.#awaitTurn(body);
 			if (wait === null || body.frame === null || body.appliedPosition >= position || this.#wanted.has("player")) return;
 			await pause(wait);
 		}
+	}
+
+	// Its report of a new turn comes up to a second after the picture; when asked, it knows at once.
+	#awaitTurn({ slug, next, startedAt, endsAt }) {
+		if (!next || next === slug || startedAt === this.#turn) return;
+		this.#turn = startedAt;
+		this.#later("turn", Date.parse(endsAt) - Date.now() - this.#known.clock + 30, () => this.#watching && this.#want("player"));
 	}
 
 	// The service's clock showed `time` to `time + span` ms just now. One that may agree with the browser's is taken to do so.

@@ -52,7 +52,7 @@ function end() {
 	present();
 }
 
-// One moment after the other, the newest wish only: a screen of the past takes the service a moment to draw.
+// The newest wish only: a screen of the past takes a moment to draw.
 async function read() {
 	reading = true;
 	for (let moment = null; wanted !== null && moment !== wanted; ) {

@@ -13,7 +13,7 @@ import { plural, summary } from "./words.js";
 const PAGE_ITEMS = 50;
 const MORE_ITEMS = 100;
 const TYPING_MS = 180;
-// Cards drawn at most: who looks for more is better served by the search.
+// Cards drawn at most: the search finds the others.
 const CARDS_MAX = 1000;
 
 const WAITING = { pending: "Waiting to be prepared", processing: "Being prepared", failed: "Cannot be shown" };

@@ -36,7 +36,7 @@ export async function draw(blob, isWanted) {
 	dark("");
 }
 
-// Make each pixel of the panel a whole number of the browser's: nothing is blurred, nothing shimmers.
+// Make each pixel of the panel a whole number of the browser's: nothing shimmers.
 function scale() {
 	const style = getComputedStyle(at("panel"));
 	const across = Math.min(parseFloat(style.getPropertyValue("--glass-width")), at("panel").clientWidth - FRAME_PX) / size.width;

@@ -1,4 +1,4 @@
-/** Settings of the display: changed as they are touched, never by a button that has to be found. */
+/** Settings of the display: changed as they are touched. */
 
 import { patch } from "./api.js";
 import { at, choices, make, setText } from "./dom.js";
@@ -13,7 +13,7 @@ const CHOICES = {
 	fit: [["contain", "Whole"], ["cover", "Cropped"], ["stretch", "Stretched"]],
 };
 
-// The newest change on its way: a slider's next value is sent once the one before has been answered.
+// The newest change: it is sent once the one before has been answered.
 let wanted = null;
 let sending = false;
 let awaited = 0;

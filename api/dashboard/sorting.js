@@ -3,7 +3,7 @@
 const EDGE_PX = 70;
 const SCROLL_PX = 12;
 
-/** Make the rows of `list` movable by their `.grip`: `move(row, to)` is called with the new place, from 0, of a row that was put there. */
+/** Make the rows of `list` movable by their `.grip`: `move(row, to)` tells the new place, from 0. */
 export function sortable(list, move) {
 	const put = (row, place) => list.insertBefore(row, [...list.children].filter((other) => other !== row)[place] ?? null);
 

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 
-// Named with its protocol: a tab with another page version gets a worker of its own.
+// A tab with another page version gets a worker of its own.
 const WORKER = "pixelog-1";
 // Items remembered by slug: more than anyone looks at.
 const ITEMS_MAX = 2000;

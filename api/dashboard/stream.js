@@ -1,6 +1,6 @@
 /** Endless answers cut into their parts: server-sent events, and the film of the screen. No state beyond the answer. */
 
-// The head of a part is shorter than this, with the line end and the closing boundary before it.
+// The head of a part is shorter than this.
 const HEAD_BYTES = 1024;
 
 /** The events of a stream as `{event, data}`; comments have no data: they are signs of life. */
@@ -14,7 +14,7 @@ export async function* eventsOf(body) {
 	}
 }
 
-/** The pictures of a `multipart/x-mixed-replace` answer as Blobs, each as soon as its last byte is there: every part says its length. */
+/** The pictures of a `multipart/x-mixed-replace` answer as Blobs, each as soon as its last byte is there. */
 export async function* picturesOf(body) {
 	const decoder = new TextDecoder("latin1"); // a letter per byte
 	let buffer = new Uint8Array(0);

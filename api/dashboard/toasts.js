@@ -34,7 +34,7 @@ export function toast(text, { kind = "", undo, quiet } = {}) {
 	if (!quiet) speak(undo ? `${text} Undo is at the end of the page.` : text);
 }
 
-/** Do something of the user's; a refusal becomes a notice, in the words that `told` has for its status. Answers whether it was done. */
+/** Do something of the user's; a refusal becomes a notice, by status in the words of `told`. Answers whether it was done. */
 export async function attempt(work, told = {}) {
 	try {
 		await work();

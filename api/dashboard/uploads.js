@@ -64,7 +64,7 @@ function answered(upload, request) {
 		Object.assign(upload, { slug: response.slug, state: "preparing", note: known ? "It was in the library already" : "" });
 		remember(response);
 		follow();
-	} else if (status === 503 || status === 429) later(upload, sentence(status, response, wait), wait * 1000);
+	} else if (status === 503 || status === 429) later(upload, `${sentence(status, response, wait)} It goes on by itself.`, wait * 1000);
 	else fail(upload, sentence(status, response));
 	pump();
 }

@@ -154,6 +154,41 @@ def test_idle(up: Callable, visit: Callable, context: Callable) -> None:
     assert rests(QUIET_SECONDS), asked
 
 
+def test_the_name_changes_with_the_picture(up: Callable, visit: Callable) -> None:
+    """When the loop goes on by itself, the page names what it shows: the two change within a quarter of a second in the better half of the turns."""
+    pixelog = up()
+    pixelog.send("PATCH", "/settings", {"defaultDuration": 1.5})
+    for number, name in enumerate(("red", "blue")):
+        pixelog.upload(f"{name}.png", plain((RED, BLUE)[number]), addToLoop="true")
+        pixelog.prepared(name)
+    page = visit(pixelog)
+    page.evaluate(
+        """() => {
+            const pen = document.getElementById("screen").getContext("2d");
+            const read = { picture: () => (pen.getImageData(120, 160, 1, 1).data[0] > 100 ? "red.png" : "blue.png"),
+                name: () => document.getElementById("now-name").textContent };
+            const last = {};
+            window.changes = { picture: [], name: [] };
+            setInterval(() => {
+                for (const [kind, value] of Object.entries(read).map(([kind, ask]) => [kind, ask()])) {
+                    if (value !== last[kind]) window.changes[kind].push([value, performance.now()]);
+                    last[kind] = value;
+                }
+            }, 10);
+        }"""
+    )
+    turns = 6
+    changes = until(
+        lambda: (seen := page.evaluate("window.changes")) and min(map(len, seen.values())) > turns + 1 and seen, "six turns", 30
+    )
+
+    def apart_ms(name: str, moment: float) -> float:
+        return min(abs(moment - other) for told, other in changes["name"] if told == name)
+
+    apart = sorted(apart_ms(name, moment) for name, moment in changes["picture"][1 : turns + 1])
+    assert apart[turns // 2] <= 250, apart
+
+
 def test_another_log(up: Callable, visit: Callable) -> None:
     """When a service with another log answers at the same address, the page shows that one."""
     pixelog = up()
