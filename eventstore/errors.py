@@ -54,6 +54,12 @@ class TooLarge(Refused):
     code = "too_large"
 
 
+class Invalid(Refused, ValueError):
+    """What was given is not such as the log could take in or be asked for: a mistake of the program, which the message names."""
+
+    code = "invalid"
+
+
 class Overloaded(Refused):
     """The queue in front of the writer is full. Trying again later is the right answer."""
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal, cast
 
 import msgspec
+
+from eventstore.errors import Invalid
 
 EVENTS_PER_BATCH_MAX = 1_000
 """Events in one append. A batch is held in memory and inside one write transaction, which blocks every other writer."""
 
 EVENT_BYTES_MAX = 1024 * 1024
 """Bytes of one event's data in UTF-8. Larger content belongs into a blob that the event names."""
+
+TAGS_PER_EVENT_MAX = 100
+"""Tags of one event. Each is a row of the index of tags, at 1 KiB at most; with its data an event so stays below 1.2 MB."""
 
 NAME_BYTES_MAX = 1_024
 """Bytes of a stream name, type, actor or tag in UTF-8; slugs are opaque Unicode, so generous."""
@@ -20,7 +26,7 @@ class NewEvent(msgspec.Struct, frozen=True):
     """An event to append.
 
     `type` is a literal tag written by a person, `data` its JSON text (≤ 1 MiB), `schema_version` the shape of that text.
-    `tags` are labels that a later append condition may ask for. `id` is a UUID of 16 bytes; None lets the store make a UUIDv7.
+    `tags` (≤ 100) are labels that a later append condition may ask for. `id` is a UUID of 16 bytes; None lets the store make a UUIDv7.
     """
 
     type: str
@@ -99,8 +105,28 @@ class NoneSince(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
 
 
+def names(given: Any, what: str) -> tuple[str, ...]:
+    """Texts that were given as a list or tuple, as a tuple. Raises Invalid; for a single text, too, which would pass for a list of characters."""
+    if isinstance(given, str):
+        raise Invalid(f"{what} is a list of texts: write [{given!r:.80}], not {given!r:.80}")
+    if not isinstance(given, (list, tuple)):
+        raise Invalid(f"{what} is a list or tuple of texts, not {given!r:.80}")
+    some = tuple(cast("Iterable[Any]", given))
+    for one in some:
+        if not isinstance(one, str):
+            raise Invalid(f"{what} is a list of texts, and {one!r:.80} is none")
+        if not one.isascii():
+            try:
+                one.encode()
+            except UnicodeEncodeError as error:
+                raise Invalid(f"{what} has one that is not Unicode text (half of a surrogate pair): {one!r:.80}") from error
+    return some
+
+
 Condition = Expect | NoneSince
 ExpectedVersion = int | Literal["any", "none", "exists"]
+Batch = Iterable[tuple[str, Iterable[NewEvent], ExpectedVersion]]
+"""Appends to several streams: (stream, events, expected version) each. For annotating a variable that goes into `append_batch`."""
 
 
 class Appended(msgspec.Struct, frozen=True):

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import apsw
-import msgspec
 
 from eventstore import chain, connection, schema
 from eventstore.clock import Clock, SystemClock, logtime_at, random_bytes, uuid7
 from eventstore.connection import ReaderCounts
-from eventstore.errors import ReadOnly, Refused, Stopped, TooLarge, Unusable
+from eventstore.errors import Invalid, ReadOnly, Refused, Stopped, TooLarge, Unusable
 from eventstore.head import Bell, HeadWatch, begin_runtime, runtime_folder
 from eventstore.migrating import migrate
 from eventstore.reading import EVERYTHING, PAGE_EVENTS, Filter, Page, read_head, read_page, read_stream, version_at
@@ -30,17 +28,19 @@ from eventstore.record import (
     EVENTS_PER_BATCH_MAX,
     NOBODY,
     Appended,
+    Batch,
     Condition,
     ExpectedVersion,
     Head,
     NewEvent,
     Origin,
     RecordedEvent,
+    names,
 )
 from eventstore.statements import READ_SECONDS_MAX, Statements, WriteWatch
 from eventstore.subscription import Subscription
 from eventstore.tail import Tail
-from eventstore.transaction import Remembered, Transaction, Versions, short_form
+from eventstore.transaction import Remembered, Transaction, Versions, listed, request_fingerprint, scope_of, short_form
 from eventstore.verify import Problem, StartCheck, check, check_start
 from eventstore.writer import Writer
 
@@ -202,10 +202,10 @@ class EventStore:
     def append(
         self,
         stream: str,
-        events: Sequence[NewEvent] | NewEvent,
+        events: Iterable[NewEvent] | NewEvent,
         expected_version: ExpectedVersion = "any",
         *,
-        conditions: Sequence[Condition] = (),
+        conditions: Iterable[Condition] = (),
         idempotency_key: str | None = None,
         origin: Origin = NOBODY,
         durable: bool = True,
@@ -215,31 +215,32 @@ class EventStore:
         With `idempotency_key` the same request again gives the first answer and appends nothing; a different request under the key is
         refused. Raises the classes of `errors.Refused`, and Stopped.
         """
-        batch: list[tuple[str, Sequence[NewEvent], ExpectedVersion]] = [
-            (stream, [events] if isinstance(events, NewEvent) else list(events), expected_version)
-        ]
-        return self.append_batch(batch, conditions=conditions, idempotency_key=idempotency_key, origin=origin, durable=durable)
+        given: Batch = [(stream, [events] if isinstance(events, NewEvent) else events, expected_version)]
+        return self.append_batch(given, conditions=conditions, idempotency_key=idempotency_key, origin=origin, durable=durable)
 
     def append_batch(
         self,
-        batch: Sequence[tuple[str, Sequence[NewEvent], ExpectedVersion]],
+        batch: Batch,
         *,
-        conditions: Sequence[Condition] = (),
+        conditions: Iterable[Condition] = (),
         idempotency_key: str | None = None,
         origin: Origin = NOBODY,
         durable: bool = True,
     ) -> Appended:
         """Append to several streams, all or nothing: each item is (stream, events, expected version). At most 1,000 events in all. All
         conditions are asked of the log as it is before the batch."""
+        # A work may run twice, so what can be gone through only once is gone through here.
+        batch = _parts(batch)
+        conditions = listed(conditions, "conditions")
         count = sum(len(events) for _, events, _ in batch)
         if count > EVENTS_PER_BATCH_MAX:
             raise TooLarge(f"{count} events in one batch; the limit is {EVENTS_PER_BATCH_MAX}: append it in parts")
         fingerprint = b""
         if idempotency_key is not None:
-            fingerprint = sha256(msgspec.json.encode([batch, [msgspec.structs.asdict(c) for c in conditions]])).digest()
+            fingerprint = request_fingerprint(batch, conditions, origin)
 
         def work(transaction: Transaction) -> Appended:
-            scope = origin.actor or ""
+            scope = scope_of(origin)
             if idempotency_key is not None:
                 known = transaction.recall(scope, idempotency_key, fingerprint)
                 if known is not None:
@@ -364,7 +365,7 @@ class EventStore:
         if stream is not None and not types and not streams:
             yield from self._read_stream(stream, after, limit, until)
             return
-        filter = Filter(tuple(types), tuple(streams), stream)
+        filter = Filter(names(types, "types"), names(streams, "streams"), stream)
         left = limit
         while left is None or left > 0:
             page = self.page(after, PAGE_EVENTS if left is None else min(PAGE_EVENTS, left), filter, until)
@@ -444,6 +445,17 @@ def _not_whole(path: Path, problem: Problem) -> Unusable:
     where = "" if problem.position is None else f" (position {problem.position})"
     message = f"{path} is damaged and is not written on: {problem.message}{where}; {problem.mend}; all of it says: pixelog verify"
     return Unusable("damaged", message)
+
+
+def _parts(batch: Any) -> list[tuple[str, list[NewEvent], ExpectedVersion]]:
+    parts: list[tuple[str, list[NewEvent], ExpectedVersion]] = []
+    for part in listed(batch, "the parts of a batch"):
+        match part:
+            case (stream, events, expected):
+                parts.append((stream, listed(events, "events"), expected))
+            case _:
+                raise Invalid(f"a part of a batch is (stream, events, expected version), not {part!r:.80}")
+    return parts
 
 
 def _bell(path: Path) -> str:

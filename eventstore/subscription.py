@@ -23,7 +23,7 @@ import msgspec
 from eventstore.errors import Stopped
 from eventstore.head import HeadWatch
 from eventstore.reading import PAGE_EVENTS, Filter, Page
-from eventstore.record import Head, RecordedEvent
+from eventstore.record import Head, RecordedEvent, names
 from eventstore.tail import Tail, matcher
 
 Mode = Literal["replay", "catch_up", "live"]
@@ -53,7 +53,7 @@ class Subscription:
     def __init__(self, store: Log, after: int, types: Sequence[str] = (), streams: Sequence[str] = (), handled: int = 0) -> None:
         """`handled`: the subscriber acted on everything up to this position before, perhaps in an earlier life."""
         self._store = store
-        self._filter = Filter(tuple(types), tuple(streams))
+        self._filter = Filter(names(types, "types"), names(streams, "streams"))
         self._matches = matcher(self._filter)
         self._closed = False
         self._wake: Callable[[], object] = store.watch.nudge

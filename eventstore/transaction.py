@@ -5,22 +5,23 @@ Clocks were read before, once; ids come from the randomness handed in. When to b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 import apsw
 import msgspec
 
 from eventstore import chain
 from eventstore.clock import Reading, logtime_at, uuid7
-from eventstore.errors import ConditionFailed, KeyReused, TooLarge, WrongVersion
+from eventstore.errors import ConditionFailed, Invalid, KeyReused, TooLarge, WrongVersion
 from eventstore.reading import COLUMNS, read_head
 from eventstore.record import (
     EVENT_BYTES_MAX,
     EVENTS_PER_BATCH_MAX,
     NAME_BYTES_MAX,
     NOBODY,
+    TAGS_PER_EVENT_MAX,
     Condition,
     Expect,
     ExpectedVersion,
@@ -29,6 +30,7 @@ from eventstore.record import (
     NoneSince,
     Origin,
     RecordedEvent,
+    names,
 )
 
 KEY_BYTES_MAX = 128
@@ -39,6 +41,9 @@ RELAXED_KEYS_KEPT_US = 24 * 3600 * 1_000_000
 
 VERSIONS_MAX = 1_024
 """Streams whose version is kept between transactions: the busy ones of a device, in about 100 kB."""
+
+TYPES_PER_CONDITION_MAX = 1_000
+"""Types that one condition may name: beyond it a question without types and a look at what comes is the better one."""
 
 _INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _SHORT_CHARACTERS = NAME_BYTES_MAX // 4
@@ -114,12 +119,13 @@ class Transaction:
     def append(
         self,
         stream: str,
-        events: Sequence[NewEvent],
+        events: Iterable[NewEvent],
         expected_version: ExpectedVersion = "any",
-        conditions: Sequence[Condition] = (),
+        conditions: Iterable[Condition] = (),
         origin: Origin = NOBODY,
     ) -> tuple[RecordedEvent, ...]:
-        """Append events to one stream. Raises WrongVersion, ConditionFailed, TooLarge."""
+        """Append events to one stream. Raises WrongVersion, ConditionFailed, TooLarge, Invalid."""
+        events = listed(events, "events")
         if expected_version != "any" or conditions:
             self.check((*short_form(stream, expected_version), *conditions))
         if len(events) > EVENTS_PER_BATCH_MAX:
@@ -141,7 +147,7 @@ class Transaction:
             version += 1
             logtime_us += 1
             id = event.id or uuid7(wall_us, self._randomness(10))
-            tags = _encode_tags(event.tags).decode() if event.tags else None
+            tags = _encode_tags(event.tags).decode() if event.tags else None  # a JSON array of strings: `_body` saw to it
             header = chain.header(
                 position, version, event.schema_version, logtime_us, wall_us, id,
                 stream, event.type, actor, correlation_id, causation_id, tags,
@@ -153,7 +159,7 @@ class Transaction:
             )  # fmt: skip
             done = RecordedEvent(
                 position, stream, version, event.type, event.schema_version, id, logtime_us, wall_us,
-                actor, correlation_id, causation_id, event.tags, event.data, link,
+                actor, correlation_id, causation_id, tuple(event.tags), event.data, link,
             )  # fmt: skip
             recorded.append(done)
         self._insert(rows, recorded)
@@ -181,9 +187,10 @@ class Transaction:
             return known
         return self.db.execute("SELECT coalesce(max(version), 0) FROM events WHERE stream = ?", (stream,)).get
 
-    def check(self, conditions: Sequence[Condition]) -> None:
-        """Raise WrongVersion or ConditionFailed unless all conditions hold."""
+    def check(self, conditions: Iterable[Condition]) -> None:
+        """Raise WrongVersion or ConditionFailed unless all conditions hold, Invalid for one that cannot be asked."""
         for condition in conditions:
+            _check_form(condition)
             if isinstance(condition, Expect):
                 self._check_version(condition)
             else:
@@ -216,6 +223,8 @@ class Transaction:
 
     def recall(self, scope: str, key: str, fingerprint: bytes) -> Remembered | None:
         """The first answer under this key, or None. Raises KeyReused when the key belongs to a different request."""
+        _utf8("an idempotency key", key)
+        _utf8("an actor", scope)
         row = self.db.execute(
             "SELECT fingerprint, position, first, count, status, answer, logtime, relaxed FROM requests WHERE scope = ? AND key = ?",
             (scope, key),
@@ -231,8 +240,9 @@ class Transaction:
 
     def remember(self, scope: str, key: str, answer: Remembered, relaxed: bool = False) -> None:
         """Keep an answer under a key (≤ 128 bytes), in this transaction. Keys of relaxed works are forgotten after 24 hours."""
-        if len(key.encode()) > KEY_BYTES_MAX:
-            raise TooLarge(f"an idempotency key of {len(key.encode())} bytes; the limit is {KEY_BYTES_MAX}")
+        size_bytes = len(_utf8("an idempotency key", key))
+        if size_bytes > KEY_BYTES_MAX:
+            raise TooLarge(f"an idempotency key of {size_bytes} bytes; the limit is {KEY_BYTES_MAX}")
         now_us = self.now_us
         self.db.execute(
             "INSERT INTO requests VALUES (?,?,?,?,?,?,?,?,?,?)",
@@ -304,25 +314,99 @@ def short_form(stream: str, expected: ExpectedVersion) -> tuple[Condition, ...]:
         case int():
             return (Expect(stream, "exact", expected),)
         case _:
-            raise ValueError(f'expected_version is a number, "none", "exists" or "any", not {expected!r}')
+            raise Invalid(f'expected_version is a number, "none", "exists" or "any", not {expected!r}')
 
 
-def _body(stream: str, event: NewEvent, origin: Origin) -> bytes:
-    """The bytes of the event's data. Raise TooLarge beyond a limit, ValueError for what the chain could not take in."""
-    body = event.data.encode()
+def listed(given: Any, what: str) -> list[Any]:
+    """The items of a list, tuple or generator, to be looked at more than once."""
+    if isinstance(given, (str, bytes, NewEvent)) or not isinstance(given, Iterable):
+        raise Invalid(f"{what} are given as a list, not as {given!r:.80}")
+    return list(cast("Iterable[Any]", given))
+
+
+def scope_of(origin: Any) -> str:
+    """Whose keys those of this origin are."""
+    if not isinstance(origin, Origin):
+        raise Invalid(f"who is behind an append is said by an Origin, not by {origin!r:.80}")
+    return origin.actor or ""
+
+
+def request_fingerprint(
+    batch: Sequence[tuple[str, Sequence[NewEvent], ExpectedVersion]], conditions: Sequence[Condition], origin: Origin
+) -> bytes:
+    """What makes a request recognisable under its idempotency key. Raises Invalid and TooLarge as its append would."""
+    for condition in conditions:
+        _check_form(condition)
+    for stream, events, expected in batch:
+        short_form(stream, expected)
+        for event in events:
+            _body(stream, event, origin)
+    return sha256(msgspec.json.encode([batch, [msgspec.structs.asdict(condition) for condition in conditions]])).digest()
+
+
+def _check_form(condition: Any) -> None:
+    """Raise Invalid for what is no condition, TooLarge for one that names too much."""
+    match condition:
+        case Expect(stream=stream, kind="exact" | "exists" | "none", version=int()):
+            _utf8("a stream", stream)
+        case NoneSince(after=int() as after) if -(1 << 63) <= after < 1 << 63:
+            tags, types = names(condition.tags, "tags"), names(condition.types, "types")
+            if len(tags) > TAGS_PER_EVENT_MAX or len(types) > TYPES_PER_CONDITION_MAX:
+                raise TooLarge(
+                    f"a condition of {len(tags)} tags and {len(types)} types; the limits are {TAGS_PER_EVENT_MAX} and {TYPES_PER_CONDITION_MAX}"
+                )
+        case _:
+            raise Invalid(
+                f"a condition is an Expect (exact, exists or none) or a NoneSince after a position of 64 bits, not {condition!r:.200}"
+            )
+
+
+def _utf8(what: str, text: Any) -> bytes:
+    """The bytes of a text. Raise Invalid for what is none."""
+    if not isinstance(text, str):
+        raise Invalid(f"{what} is text, not {text!r:.80}")
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise Invalid(f"{what} is not Unicode text (half of a surrogate pair at character {error.start})") from error
+
+
+_NAMES = ("a stream", "an event's type", "an actor", "a correlation id", "a causation id")
+
+
+def _body(stream: str, event: Any, origin: Origin) -> bytes:
+    """The bytes of the event's data. Raise TooLarge beyond a limit, Invalid for what the chain could not take in or nobody could read again."""
+    scope_of(origin)
+    if not isinstance(event, NewEvent):
+        raise Invalid(f"what is appended is a NewEvent, not {event!r:.80}")
+    body = _utf8("an event's data", event.data)
     size_bytes = len(body)
     if size_bytes > EVENT_BYTES_MAX:
         raise TooLarge(
             f"an event of {size_bytes} bytes; the limit is {EVENT_BYTES_MAX}: put large content into a blob and name it"
         )
-    for name in (stream, event.type, origin.actor, origin.correlation_id, origin.causation_id, *event.tags):
-        # A character takes at most 4 bytes: only a long name is worth encoding to be sure.
-        if name and len(name) > _SHORT_CHARACTERS and len(name.encode()) > NAME_BYTES_MAX:
-            raise TooLarge(f"a name of {len(name.encode())} bytes ({name[:40]!r}…); the limit is {NAME_BYTES_MAX}")
     if not stream or not event.type:
-        raise ValueError("an event needs a stream and a type")
-    if event.id is not None and len(event.id) != 16:
-        raise ValueError(f"an event's id is a UUID of 16 bytes, not {len(event.id)}")
-    if not 0 <= event.schema_version < 1 << 32:
-        raise ValueError(f"schema_version {event.schema_version} does not fit 32 bits")
+        raise Invalid("an event needs a stream and a type")
+    for what, name in zip(_NAMES, (stream, event.type, origin.actor, origin.correlation_id, origin.causation_id), strict=True):
+        if name is not None:
+            _check_name(what, name)
+    if event.tags != ():
+        for tag in names(event.tags, "tags"):
+            _check_name("a tag", tag)
+        if len(event.tags) > TAGS_PER_EVENT_MAX:
+            raise TooLarge(f"an event of {len(event.tags)} tags; the limit is {TAGS_PER_EVENT_MAX}")
+    id, version = cast("tuple[Any, Any]", (event.id, event.schema_version))
+    if id is not None and (not isinstance(id, bytes) or len(id) != 16):
+        raise Invalid(f"an event's id is a UUID of 16 bytes, not {id!r:.80}")
+    if not isinstance(version, int) or not 0 <= version < 1 << 32:
+        raise Invalid(f"schema_version {version!r:.80} is not a number of 32 bits")
     return body
+
+
+def _check_name(what: str, name: Any) -> None:
+    # A character takes at most 4 bytes: of those that are ASCII, only a long one is worth encoding to be sure.
+    if isinstance(name, str) and name.isascii() and len(name) <= _SHORT_CHARACTERS:
+        return
+    size_bytes = len(_utf8(what, name))
+    if size_bytes > NAME_BYTES_MAX:
+        raise TooLarge(f"{what} of {size_bytes} bytes ({name[:40]!r}…); the limit is {NAME_BYTES_MAX}")

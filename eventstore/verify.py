@@ -235,7 +235,11 @@ def _check_tags(db: apsw.Connection, head: Head) -> Iterator[Problem]:
             try:
                 tags = msgspec.json.decode(raw, type=set[str])
             except msgspec.DecodeError:
-                return  # its hash does not fit either
+                # Written so: its hash fits. Whoever reads the event fails here, and the index has nothing to be compared with.
+                yield Problem(
+                    "tags", f"the tags of event {position} are not a list of texts: it cannot be read", RESTORE, position
+                )
+                return
             expected += len(tags)
             for tag in tags:
                 if not db.execute("SELECT count(*) FROM tags WHERE tag = ? AND position = ?", (tag, position)).get:
