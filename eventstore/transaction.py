@@ -222,7 +222,8 @@ class Transaction:
             raise ConditionFailed(f"event {found} came after {condition.after}; read it and decide anew", found)
 
     def recall(self, scope: str, key: str, fingerprint: bytes) -> Remembered | None:
-        """The first answer under this key, or None. Raises KeyReused when the key belongs to a different request."""
+        """The first answer under this key, or None; None after 24 hours for that of a relaxed work. Raises KeyReused when the key belongs to a
+        different request."""
         _utf8("an idempotency key", key)
         _utf8("an actor", scope)
         row = self.db.execute(
@@ -232,6 +233,8 @@ class Transaction:
         if row is None:
             return None
         kept, *values, logtime_us, relaxed = row
+        if relaxed and logtime_us < self.now_us - RELAXED_KEYS_KEPT_US:
+            return None
         remembered = Remembered(fingerprint, *values)
         if kept not in (fingerprint, fingerprint + _seal(scope, key, remembered, logtime_us, relaxed)):
             why = "is damaged, see pixelog verify" if kept.startswith(fingerprint) else "was used before for a different request"
@@ -244,6 +247,11 @@ class Transaction:
         if size_bytes > KEY_BYTES_MAX:
             raise TooLarge(f"an idempotency key of {size_bytes} bytes; the limit is {KEY_BYTES_MAX}")
         now_us = self.now_us
+        # One under this key whose day is over was not recalled, though nobody has come by yet to take it away.
+        self.db.execute(
+            "DELETE FROM requests WHERE scope = ? AND key = ? AND relaxed = 1 AND logtime < ?",
+            (scope, key, now_us - RELAXED_KEYS_KEPT_US),
+        )
         self.db.execute(
             "INSERT INTO requests VALUES (?,?,?,?,?,?,?,?,?,?)",
             (scope, key, answer.fingerprint + _seal(scope, key, answer, now_us, int(relaxed)), answer.position, answer.first,

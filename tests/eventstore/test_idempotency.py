@@ -100,6 +100,22 @@ def test_keys_of_relaxed_appends_are_forgotten_after_a_day(store: EventStore, cl
         ]
 
 
+def test_a_relaxed_key_answers_for_a_day_whether_or_not_anything_else_happens(either: EventStore, clock: FakeClock) -> None:
+    """Until then the first answer, from then on the request is a new one and may be another; its answer takes the place of the old one."""
+    first = either.append("s", event("1"), idempotency_key="k", durable=False)
+    clock.advance(DAY_US - 10)
+    assert either.append("s", event("1"), idempotency_key="k", durable=False).events == first.events
+    clock.advance(20)
+    second = either.append("s", event("2"), idempotency_key="k", durable=False)
+    assert (second.position, second.repeated) == (2, False)
+    clock.advance(DAY_US + 10)
+    third = either.append("s", event("3"), idempotency_key="k")
+    clock.advance(400 * DAY_US)
+    assert (third.repeated, either.append("s", event("3"), idempotency_key="k").events) == (False, third.events)
+    with either.reading() as db:
+        assert db.execute("SELECT key, position FROM requests").fetchall() == [("k", 3)]
+
+
 def test_a_key_as_long_as_allowed(either: EventStore) -> None:
     """128 bytes pass."""
     assert either.append("s", event(), idempotency_key="k" * 128).position == 1
