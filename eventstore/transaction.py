@@ -65,9 +65,11 @@ class Versions:
     """Stream versions as they were after a commit of this process, so that the next one need not ask for them. They hold as long as the head
     stands where that commit left it: nobody else has appended since."""
 
-    __slots__ = ("_at", "_known")
+    __slots__ = ("_at", "_known", "begun")
 
     def __init__(self) -> None:
+        self.begun = 0
+        """Transactions begun over them; only the last can be open."""
         self._at = -1
         self._known: dict[str, int] = {}
 
@@ -81,7 +83,7 @@ class Versions:
 
 
 class Transaction:
-    """One write transaction. Valid only inside the work that it is handed to."""
+    """One write transaction. Valid only inside the work that it is handed to; what writes raises RuntimeError once it has ended."""
 
     def __init__(
         self, db: apsw.Connection, reading: Reading, randomness: Callable[[int], bytes], versions: Versions | None = None
@@ -93,6 +95,8 @@ class Transaction:
         self._base_us = logtime_at(self.head, reading)
         self._touched = False
         self._versions = versions or Versions()
+        self._versions.begun += 1
+        self._number = self._versions.begun
         self._known = self._versions.at(self.head.position)
         self._appended: dict[str, int] = {}
 
@@ -106,6 +110,10 @@ class Transaction:
     def now_us(self) -> int:
         """Logtime of the next event to be appended here."""
         return max(self._base_us, self.head.logtime_us + 1)
+
+    def _check_open(self) -> None:
+        if self._number != self._versions.begun or not self.db.in_transaction:
+            raise RuntimeError("this transaction has ended: it can be used only inside the work that it was handed to")
 
     def mark(self) -> tuple[Head, bool]:
         """What `reset` needs to forget everything that comes after."""
@@ -125,6 +133,7 @@ class Transaction:
         origin: Origin = NOBODY,
     ) -> tuple[RecordedEvent, ...]:
         """Append events to one stream. Raises WrongVersion, ConditionFailed, TooLarge, Invalid."""
+        self._check_open()
         events = listed(events, "events")
         if expected_version != "any" or conditions:
             self.check((*short_form(stream, expected_version), *conditions))
@@ -243,6 +252,7 @@ class Transaction:
 
     def remember(self, scope: str, key: str, answer: Remembered, relaxed: bool = False) -> None:
         """Keep an answer under a key (≤ 128 bytes), in this transaction. Keys of relaxed works are forgotten after 24 hours."""
+        self._check_open()
         size_bytes = len(_utf8("an idempotency key", key))
         if size_bytes > KEY_BYTES_MAX:
             raise TooLarge(f"an idempotency key of {size_bytes} bytes; the limit is {KEY_BYTES_MAX}")
@@ -266,6 +276,7 @@ class Transaction:
 
     def new_epoch(self) -> int:
         """Begin a new epoch: readers of unsynced events learn that some may be gone. Returns its number."""
+        self._check_open()
         self.head = msgspec.structs.replace(self.head, epoch=self.head.epoch + 1, dirty=False)
         self._touched = True
         return self.head.epoch
@@ -273,6 +284,7 @@ class Transaction:
     def mark_synced(self, clean: bool = False) -> None:
         """Note that all up to the head is on the disk once this (durable) transaction has committed. `clean`: and that nothing is under way,
         unless an earlier boot left it so and no event has begun a new epoch since."""
+        self._check_open()
         if clean and self.reading.boot_id == self.head.boot_id:
             self.head = msgspec.structs.replace(self.head, dirty=False)
         self._touched = True

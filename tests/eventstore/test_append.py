@@ -15,6 +15,7 @@ from eventstore.record import EVENT_BYTES_MAX, EVENTS_PER_BATCH_MAX, Expect, New
 from eventstore.store import EventStore
 from eventstore.testing.clock import TIME_US, FakeClock
 from eventstore.testing.logs import start_log_at
+from eventstore.transaction import Remembered, Transaction
 from tests.eventstore.conftest import event, problems, texts
 
 
@@ -286,6 +287,36 @@ def test_a_work_that_submits_is_told(either: EventStore) -> None:
     with pytest.raises(RuntimeError, match="must not submit"):
         either.transact(lambda _: either.append("s", event()))
     assert either.append("s", event()).position == 1
+
+
+def test_a_transaction_ends_with_its_work(either: EventStore) -> None:
+    """One that was kept writes nothing: not after its commit, not after its rollback, not while another is open."""
+    kept: list[Transaction] = []
+
+    def fail(transaction: Transaction) -> None:
+        kept.append(transaction)
+        raise KeyError("no")
+
+    either.transact(kept.append)
+    with pytest.raises(KeyError):
+        either.transact(fail)
+
+    def late(_: object = None) -> None:
+        answer = Remembered(b"f" * 32, 0, 0, 0, 0, b"")
+        for one in kept:
+            for write in (
+                lambda one=one: one.append("s", [event("late")]),
+                lambda one=one: one.remember("", "k", answer),
+                lambda one=one: one.new_epoch(),
+                lambda one=one: one.mark_synced(),
+            ):
+                with pytest.raises(RuntimeError, match="has ended"):
+                    write()
+
+    late()
+    either.transact(late)
+    assert either.append("s", event()).position == 1
+    assert len(kept) == 2
 
 
 def test_every_refusal_has_a_code_of_its_own() -> None:
