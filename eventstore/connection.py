@@ -22,6 +22,9 @@ from eventstore.statements import READ_SECONDS_MAX, ReadWatch, Statements
 BUSY_MS = 5_000
 """How long a statement waits for the lock of another process."""
 
+SETTLE_WAIT_MS = 1_000
+"""How long a start after a failed sync waits for those who read; a page takes some ten milliseconds."""
+
 PRAGMAS: tuple[tuple[str, str | int, str], ...] = (
     ("busy_timeout", BUSY_MS, "ms; another process's transaction ends long before; beyond it we answer Busy instead of hanging"),
     ("foreign_keys", 1, "per connection in SQLite: forgetting it once is how dangling rows arise"),
@@ -245,7 +248,7 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
 def _check_wal(path: Path, db: apsw.Connection, frames: int) -> None:
     """Raise Unusable when a flipped bit in the write-ahead log hides commits: the next one would overwrite them."""
     known, _ = db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
-    place = wal.flipped(path) if known < frames else None
+    place = wal.flipped(path, certain=True) if known < frames else None
     if place is not None:
         db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         raise Unusable(
@@ -253,6 +256,20 @@ def _check_wal(path: Path, db: apsw.Connection, frames: int) -> None:
             f"{path}-wal has a flipped bit at byte {place} or after it, and commits behind that cannot be read; nothing was changed: "
             "restore a backup: pixelog restore FILE --replace",
         )
+
+
+def settle(path: Path, db: apsw.Connection) -> None:
+    """Write anew what may be in the page cache only: after a failed sync the system takes the pages of the write-ahead log for written, and no later
+    sync would bring them to the disk. The checkpoint puts them into the database, and begins the write-ahead log from its first byte.
+
+    Raises Unusable (locked), apsw.Error."""
+    db.set_busy_timeout(SETTLE_WAIT_MS)
+    try:
+        db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    except apsw.BusyError:
+        raise Unusable("locked", f"a sync of {path} failed; end every program that has it open, then start again") from None
+    finally:
+        db.set_busy_timeout(BUSY_MS)
 
 
 def close(db: apsw.Connection) -> None:

@@ -7,10 +7,11 @@ with the events or not at all. That is how projections live beside the log. Wait
 
 from __future__ import annotations
 
+import os
 import threading
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -66,15 +67,44 @@ class ReaderPool(Protocol):
 
 
 class _SharedConnection:
-    """The reader pool of a log in memory: its one connection, lent under the lock that its writer holds, too."""
+    """The reader pool of a log in memory: its one connection, lent under the lock that its writer holds, too, and for reading only."""
 
     def __init__(self, db: apsw.Connection, lock: threading.RLock) -> None:
         self._db, self._lock = db, lock
+        self._lent = 0  # to one thread, as often as it asked
+        self._writes = self._closed = False
 
     @contextmanager
     def borrow(self, patient: bool = False) -> Generator[apsw.Connection]:
         with self._lock:
-            yield self._db
+            if self._closed:
+                raise Stopped("the log was closed")
+            if self._writes and self._db.in_transaction:
+                # A log on disk would show its last commit here; this connection would show what the work has done so far.
+                raise RuntimeError("a work on a log in memory reads through the transaction that it was handed: transaction.db")
+            self._lent += 1
+            self._guard()
+            try:
+                yield self._db
+            finally:
+                self._lent -= 1
+                self._guard()
+
+    @contextmanager
+    def writing(self) -> Generator[None]:
+        """For the length of a work; also of one that whoever borrows the connection submits meanwhile."""
+        with self._lock:
+            before, self._writes = self._writes, True
+            self._guard()
+            try:
+                yield
+            finally:
+                self._writes = before
+                self._guard()
+
+    def _guard(self) -> None:
+        if not self._closed:
+            self._db.execute(f"PRAGMA query_only = {int(self._lent > 0 and not self._writes)}")
 
     snapshot = borrow
 
@@ -82,7 +112,8 @@ class _SharedConnection:
         return ReaderCounts()
 
     def close(self) -> None:
-        """Nothing to close: the writer owns the connection."""
+        """Lend the connection no longer; the writer owns it, and closes it."""
+        self._closed = True
 
 
 class EventStore:
@@ -101,6 +132,7 @@ class EventStore:
         started: StartCheck | None = None,
     ) -> None:
         self.path = path
+        self._doubted = None if path is None else _doubted(path)
         self.statements = statements or Statements()
         """What is known of slow statements."""
         self.started = started
@@ -180,6 +212,10 @@ class EventStore:
                 raise connection.unusable(path, error) or error from error
         db = connection.open_writer(path, vfs)
         try:
+            doubted = _doubted(path)
+            if doubted.exists():
+                connection.settle(path, db)
+                doubted.unlink()
             if version is None:
                 if db.pragma("user_version") > schema.FORMAT:  # a start cut short kept it from being seen before
                     raise connection.newer(path, db.pragma("user_version"))
@@ -269,9 +305,20 @@ class EventStore:
         if self.writer is None:
             raise ReadOnly("this log was opened for reading only")
         if self._memory_lock is None:
+            try:
+                return self.writer.submit(work, durable)
+            except Stopped:
+                self._doubt()
+                raise
+        with self._memory_lock, _writing(self._readers):
             return self.writer.submit(work, durable)
-        with self._memory_lock:
-            return self.writer.submit(work, durable)
+
+    def _doubt(self) -> None:
+        """After a failed sync: nobody may write behind what the system believes to be on the disk and is not, until it was written anew. What is in
+        doubt is gone at a boot, and so is this note of it, in shared memory."""
+        if self._doubted is not None and not self._closed:
+            with suppress(OSError):
+                self._doubted.touch()
 
     def sync(self, clean: bool = False) -> None:
         """Bring relaxed events to the disk now. `clean` also notes that none are under way (an orderly end)."""
@@ -280,6 +327,8 @@ class EventStore:
     def _begin(self) -> Transaction:
         if self._db is None:
             raise ReadOnly("this log was opened for reading only")
+        if self._doubted is not None and os.access(self._doubted, os.F_OK):
+            raise Stopped("a sync of this log failed in another program; end all that have it open, then start again")
         self._watching.begins()
         return Transaction(self._db, self.clock.read(), self._randomness, self._versions)
 
@@ -456,6 +505,14 @@ def _parts(batch: Any) -> list[tuple[str, list[NewEvent], ExpectedVersion]]:
             case _:
                 raise Invalid(f"a part of a batch is (stream, events, expected version), not {part!r:.80}")
     return parts
+
+
+def _doubted(path: Path) -> Path:
+    return runtime_folder(path.parent) / f"{path.name}.doubted"
+
+
+def _writing(readers: ReaderPool) -> AbstractContextManager[None]:
+    return readers.writing() if isinstance(readers, _SharedConnection) else nullcontext()
 
 
 def _bell(path: Path) -> str:

@@ -11,7 +11,7 @@ checksums over all before it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from operator import mul
 from pathlib import Path
@@ -31,9 +31,12 @@ _MASK = 0xFFFFFFFF
 Sums = tuple[int, int]
 
 
-def flipped(database: Path) -> int | None:
+def flipped(database: Path, certain: bool = False) -> int | None:
     """Where the header or the frame begins that has a flipped bit and so hides a commit, in bytes from the beginning of this database's write-ahead
     log; None when there is none, or no such file. Raises OSError.
+
+    A write that was broken off over old content that differs in one bit looks the same. `certain`: only where a frame behind goes on from the one
+    with the flipped bit, which after a broken write is not there.
 
     SQLite holds no lock on this file, so that closing it takes none away.
     """
@@ -41,7 +44,7 @@ def flipped(database: Path) -> int | None:
         with open(f"{database}-wal", "rb") as file:
             for _ in range(LOOKS):
                 header = file.read(HEADER_BYTES)
-                found = _look(file, header)
+                found = _look(file, header, certain)
                 file.seek(0)
                 if file.read(HEADER_BYTES) == header:
                     return found
@@ -75,13 +78,15 @@ def length(database: Path) -> int:
     return count
 
 
-def _look(file: BinaryIO, header: bytes) -> int | None:
+def _look(file: BinaryIO, header: bytes, certain: bool) -> int | None:
     if len(header) < HEADER_BYTES:
         return None
     magic, _, page_bytes, _, *_ = struct.unpack(">8I", header)
     if not _fits(header):
         # It was on the disk before the first frame was.
-        return 0 if _is_flipped_header(header) and file.read(FRAME_HEADER_BYTES) else None
+        before = list(_right_headers(header, certain))
+        first = file.read(FRAME_HEADER_BYTES + PAGE_BYTES[1])
+        return 0 if before and first and (not certain or any(_goes_on(first, one) for one in before)) else None
     if magic & ~1 != MAGIC or not PAGE_BYTES[0] <= page_bytes <= PAGE_BYTES[1]:
         return None
     order, salts = "<>"[magic & 1], header[16:24]
@@ -92,7 +97,15 @@ def _look(file: BinaryIO, header: bytes) -> int | None:
         stored: Sums = struct.unpack(">2I", frame[16:24])
         right = _sums(order, frame[:8] + frame[24:], sums)
         if frame[8:16] != salts or stored != right:
-            return at if _is_flipped(frame, salts, stored, right) and _commits(file, at, size) else None
+            if not _is_flipped(frame, salts, stored, right):
+                return None
+            if certain:
+                behind = file.read(size)
+                on = len(behind) == size and behind[8:16] == salts
+                # From the checksums that stand there, or from the right ones, if it is they that have the flipped bit.
+                if not on or not any(_follows(order, behind, sums) for sums in (stored, right)):
+                    return None
+            return at if _commits(file, at, size) else None
         sums = stored
         at += size
     return None
@@ -103,13 +116,37 @@ def _fits(header: bytes) -> bool:
     return _sums(order, header[:24], (0, 0)) == struct.unpack(">2I", header[24:])
 
 
-def _is_flipped_header(header: bytes) -> bool:
+_ROUND_BITS = range(12 * 8, 16 * 8)
+"""The number of the round, which grows by one when the log is begun anew."""
+
+
+def _right_headers(header: bytes, certain: bool) -> Iterator[bytes]:
+    """The headers that this one may have been before a bit flipped. `certain`: a bit that is not of the round; there half of a new header over an
+    old one looks the same."""
     for place in range(HEADER_BYTES * 8):
         changed = bytearray(header)
         changed[place // 8] ^= 1 << place % 8
+        if certain and place in _ROUND_BITS:
+            continue
         if struct.unpack(">I", changed[:4])[0] & ~1 == MAGIC and _fits(bytes(changed)):
-            return True
-    return False
+            yield bytes(changed)
+
+
+def _goes_on(first: bytes, header: bytes) -> bool:
+    """Whether the first frame, and what may come after it, follows this header."""
+    magic, _, page_bytes, *_ = struct.unpack(">8I", header)
+    if not PAGE_BYTES[0] <= page_bytes <= PAGE_BYTES[1]:
+        return False
+    frame = first[: FRAME_HEADER_BYTES + page_bytes]
+    return (
+        len(frame) == FRAME_HEADER_BYTES + page_bytes
+        and frame[8:16] == header[16:24]
+        and _follows("<>"[magic & 1], frame, struct.unpack(">2I", header[24:]))
+    )
+
+
+def _follows(order: str, frame: bytes, sums: Sums) -> bool:
+    return struct.unpack(">2I", frame[16:24]) == _sums(order, frame[:8] + frame[24:], sums)
 
 
 def _is_flipped(frame: bytes, salts: bytes, stored: Sums, right: Sums) -> bool:

@@ -75,6 +75,27 @@ def test_every_bit_is_noticed(cut: Cut) -> None:
         assert found == begins(place), place
 
 
+def test_a_bit_is_certain_where_the_log_goes_on_behind_it(cut: Cut) -> None:
+    """In the header, but for its round, and in every frame but the last: those are what a start refuses to write behind."""
+    database = cut(*[f"INSERT INTO notes VALUES ('{number}')" for number in range(3)])
+    whole = Path(f"{database}-wal").read_bytes()
+    assert wal.flipped(database, certain=True) is None
+    for place in range(len(whole)):
+        raw = bytearray(whole)
+        raw[place] ^= 1 << place * 5 % 8
+        found = wal.flipped(written(database, bytes(raw)), certain=True)
+        assert found == (None if 12 <= place < 16 or place >= len(whole) - FRAME_BYTES else begins(place)), place
+
+
+def test_half_a_new_header_over_an_old_one_is_not_certain(cut: Cut) -> None:
+    """As a broken write leaves it: the next round's number may differ in one bit from the old one's."""
+    database = cut("INSERT INTO notes VALUES ('one')", "INSERT INTO notes VALUES ('two')")
+    raw = bytearray(Path(f"{database}-wal").read_bytes())
+    raw[15] ^= 1
+    assert wal.flipped(written(database, bytes(raw))) == 0
+    assert wal.flipped(database, certain=True) is None
+
+
 @pytest.mark.parametrize("place", [8, 33, 32 + 20, 32 + 24 + 500, 32 + FRAME_BYTES + 100])
 def test_what_sqlite_makes_of_it(cut: Cut, place: int) -> None:
     """It passes over all that comes from there on, and says nothing: why this look is needed."""
