@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from eventstore import chain
 from eventstore.errors import Invalid, Refused, TooLarge, WrongVersion
 from eventstore.reading import read_head
-from eventstore.record import TAGS_PER_EVENT_MAX, Expect, NewEvent, NoneSince, Origin
+from eventstore.record import TAGS_PER_EVENT_MAX, Batch, Expect, NewEvent, NoneSince, Origin
 from eventstore.store import EventStore
 from eventstore.testing.clock import FakeClock
 from eventstore.transaction import TYPES_PER_CONDITION_MAX
@@ -203,3 +205,25 @@ def _plant(path: Path, store: EventStore, tags: str) -> None:
     row = (3, "s", 3, "t", 1, id, logtime_us, head.time_us, None, None, None, tags, body, link)
     db.execute(f"INSERT INTO events VALUES ({','.join('?' * len(row))})", row)
     db.close()
+
+
+def test_the_package_has_the_names_that_programs_need() -> None:
+    """Each is the one of its module, all refusals are among them, and none loads more than its module needs."""
+    import eventstore
+    from eventstore import errors
+
+    for name in eventstore.__all__:
+        assert getattr(eventstore, name).__module__.startswith(("eventstore.", "typing", "types", "collections.abc"))
+    assert (eventstore.EventStore, eventstore.NewEvent, eventstore.Invalid) == (EventStore, NewEvent, Invalid)
+    assert {kind.__name__ for kind in vars(errors).values() if isinstance(kind, type)} <= set(eventstore.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        eventstore.Nothing  # type: ignore[attr-defined]  # noqa: B018
+    loaded = "import sys, eventstore.errors; eventstore.Invalid; print('eventstore.store' in sys.modules, 'apsw' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, timeout=60, check=True)
+    assert answer.stdout.split() == ["False", "False"]
+
+
+def test_a_batch_may_stand_in_a_variable(either: EventStore) -> None:
+    """Annotated with the alias, which is what a type checker needs to know of the expectations in it."""
+    batch: Batch = [("a", [event()], "any"), ("b", (event(),), 0)]
+    assert either.append_batch(batch).position == 2
