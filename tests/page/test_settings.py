@@ -103,7 +103,7 @@ def machine(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("size", ["phone", "desk"])
 def test_troubles_of_the_machine(up: Callable, visit: Callable, tmp_path: Path, machine: Path, size: str) -> None:
-    """What the machine last reported as wrong is said in a sentence each, and goes when it is over."""
+    """What the machine last reported as wrong is said in a sentence each."""
     with python_api.open(tmp_path / "data") as state:
         watch = DeviceWatch(state.executor, tmp_path / "data", Roots.under(machine))
         reported = set(watch.look().conditions)
