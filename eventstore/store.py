@@ -72,16 +72,17 @@ class _SharedConnection:
     def __init__(self, db: apsw.Connection, lock: threading.RLock) -> None:
         self._db, self._lock = db, lock
         self._lent = 0  # to one thread, as often as it asked
-        self._writes = self._closed = False
+        self._changes = 0  # rows of the connection when the work under way began
+        self._writes = self._closed = self._guarded = False
 
     @contextmanager
     def borrow(self, patient: bool = False) -> Generator[apsw.Connection]:
         with self._lock:
             if self._closed:
                 raise Stopped("the log was closed")
-            if self._writes and self._db.in_transaction:
+            if self._writes and self._db.in_transaction and self._db.total_changes() != self._changes:
                 # A log on disk would show its last commit here; this connection would show what the work has done so far.
-                raise RuntimeError("a work on a log in memory reads through the transaction that it was handed: transaction.db")
+                raise RuntimeError("a work on a log in memory that has written reads through its transaction: transaction.db")
             self._lent += 1
             self._guard()
             try:
@@ -95,6 +96,8 @@ class _SharedConnection:
         """For the length of a work; also of one that whoever borrows the connection submits meanwhile."""
         with self._lock:
             before, self._writes = self._writes, True
+            if not before and not self._closed:
+                self._changes = self._db.total_changes()
             self._guard()
             try:
                 yield
@@ -103,8 +106,10 @@ class _SharedConnection:
                 self._guard()
 
     def _guard(self) -> None:
-        if not self._closed:
-            self._db.execute(f"PRAGMA query_only = {int(self._lent > 0 and not self._writes)}")
+        guarded = self._lent > 0 and not self._writes
+        if guarded != self._guarded and not self._closed:  # each change lets SQLite prepare its statements anew
+            self._db.execute(f"PRAGMA query_only = {int(guarded)}")
+            self._guarded = guarded
 
     snapshot = borrow
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import apsw
 import pytest
 
 from eventstore import reading, writer
-from eventstore.errors import Overloaded
+from eventstore.errors import Overloaded, Stopped
 from eventstore.reading import PAGE_EVENTS, Filter
 from eventstore.record import NewEvent
 from eventstore.store import EventStore
@@ -151,3 +152,54 @@ def test_a_page_of_large_events_ends_early(either: EventStore) -> None:
     again = either.append("s", large, idempotency_key="k")
     assert again.repeated
     assert again.events == first.events
+
+
+def test_what_is_lent_only_reads(either: EventStore) -> None:
+    """On disk and in memory; its borrower may submit a work all the same, and what it then reads is newer."""
+    either.append("s", event("1"))
+    for lend in (either.reading, either.snapshot):
+        with lend() as db:
+            for write in ("CREATE TABLE mine (x)", "DELETE FROM requests"):
+                with pytest.raises(apsw.ReadOnlyError):
+                    db.execute(write)
+    with either.reading() as db:
+        with either.reading() as inner:
+            assert inner.execute("SELECT position FROM head").get == 1
+        assert either.append("s", event("2")).position == 2
+        assert db.execute("SELECT position FROM head").get == 2
+        with pytest.raises(apsw.ReadOnlyError):
+            db.execute("CREATE TABLE mine (x)")
+    assert either.append("s", event("3")).position == 3
+
+
+@pytest.mark.parametrize("place", ["log.db", ":memory:"])
+def test_nothing_is_asked_of_a_closed_log(tmp_path: Path, place: str) -> None:
+    """On disk and in memory every way of reading, and an append, says that the log was closed."""
+    store = EventStore.open(place if place == ":memory:" else tmp_path / place)
+    store.append("s", event())
+    store.close()
+    for read in (
+        store.head,
+        store.now_us,
+        lambda: store.page(0),
+        lambda: list(store.read()),
+        lambda: store.reading().__enter__(),
+        lambda: store.subscribe(0),
+        lambda: store.append("s", event()),
+    ):
+        with pytest.raises(Stopped, match="closed"):
+            read()
+
+
+def test_a_work_in_memory_that_has_written_reads_through_its_transaction() -> None:
+    """There is no second connection that could show the last commit. Until it writes, a work reads as from a log on disk."""
+    with EventStore.open(":memory:") as store:
+        store.append("s", event())
+        assert store.transact(lambda transaction: (store.head().position, transaction.append("s", [event()])[0].position)) == (
+            1,
+            2,
+        )
+        with pytest.raises(RuntimeError, match="through its transaction"):
+            store.transact(lambda transaction: (transaction.append("s", [event()]), list(store.read())))
+        assert store.transact(lambda _: positions(store.read())) == [1, 2]
+        assert store.append("s", event()).position == 3
