@@ -9,7 +9,7 @@ import apsw
 import msgspec
 
 from eventstore.errors import Unusable
-from eventstore.record import Head, RecordedEvent
+from eventstore.record import Head, RecordedEvent, names
 
 PAGE_EVENTS = 500
 """Events read at once: bounds both memory and the length of a read transaction."""
@@ -30,13 +30,17 @@ _decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
 
 class Filter(msgspec.Struct, frozen=True):
     """Which events a reader wants. `types` and `streams` are GLOB patterns (any of them), `stream` one exact name; `since_us` is
-    inclusive and `until_us` exclusive on the wall clock's time."""
+    inclusive and `until_us` exclusive on the wall clock's time. Raises Invalid for a pattern where a list of them belongs."""
 
     types: tuple[str, ...] = ()
     streams: tuple[str, ...] = ()
     stream: str | None = None
     since_us: int | None = None
     until_us: int | None = None
+
+    def __post_init__(self) -> None:
+        names(self.types, "types")
+        names(self.streams, "streams")
 
     def sql(self) -> tuple[str, list[Any]]:
         """A condition for WHERE and its arguments."""

@@ -136,7 +136,7 @@ class Transaction:
         self._check_open()
         events = listed(events, "events")
         if expected_version != "any" or conditions:
-            self.check((*short_form(stream, expected_version), *conditions))
+            self.check((*short_form(stream, expected_version), *listed(conditions, "conditions")))
         if len(events) > EVENTS_PER_BATCH_MAX:
             raise TooLarge(f"{len(events)} events in one append; the limit is {EVENTS_PER_BATCH_MAX}")
         if not events:
@@ -198,7 +198,7 @@ class Transaction:
 
     def check(self, conditions: Iterable[Condition]) -> None:
         """Raise WrongVersion or ConditionFailed unless all conditions hold, Invalid for one that cannot be asked."""
-        for condition in conditions:
+        for condition in listed(conditions, "conditions"):
             _check_form(condition)
             if isinstance(condition, Expect):
                 self._check_version(condition)

@@ -14,7 +14,7 @@ import pytest
 
 from eventstore import chain
 from eventstore.errors import Invalid, Refused, TooLarge, WrongVersion
-from eventstore.reading import read_head
+from eventstore.reading import Filter, read_head
 from eventstore.record import TAGS_PER_EVENT_MAX, Batch, Expect, NewEvent, NoneSince, Origin
 from eventstore.store import EventStore
 from eventstore.testing.clock import FakeClock
@@ -144,6 +144,27 @@ def test_a_condition_that_cannot_be_asked_is_refused(either: EventStore, conditi
     assert either.append("s", event()).position == 1
 
 
+def test_a_work_is_held_to_the_same(either: EventStore) -> None:
+    """What a transaction is given directly is looked at in the same way, and a refusal that the work takes leaves it as it was."""
+
+    def work(transaction: Any) -> int:
+        for call in (
+            lambda: transaction.check(NoneSince(0)),
+            lambda: transaction.check("none"),
+            lambda: transaction.append("s", [event()], conditions=NoneSince(0)),
+            lambda: transaction.append("s", event()),
+            lambda: transaction.append("s", [event(), new(tags="abc")]),
+            lambda: transaction.append("s", [event()], origin=None),
+            lambda: transaction.recall("", HALF, b""),
+        ):
+            with pytest.raises(Invalid):
+                call()
+        return transaction.append("s", [event()])[0].position
+
+    assert either.transact(work) == 1
+    assert len(texts(either)) == 1
+
+
 def test_conditions_are_bounded(either: EventStore) -> None:
     """As many tags as an event may have, and a thousand types, are asked; more is refused."""
     tags, types = ([str(n) for n in range(limit)] for limit in (TAGS_PER_EVENT_MAX, TYPES_PER_CONDITION_MAX))
@@ -159,7 +180,7 @@ def test_conditions_are_bounded(either: EventStore) -> None:
 def test_a_pattern_is_not_a_list_of_characters(either: EventStore, argument: str) -> None:
     """Who writes "n*" is told to write ["n*"], in reading and in following."""
     either.append("n", event("x", "n"))
-    for ask in (lambda **given: list(either.read(**given)), either.subscribe):
+    for ask in (lambda **given: list(either.read(**given)), either.subscribe, Filter):
         with pytest.raises(Invalid, match=r"write \['n\*'\]"):
             ask(**{argument: "n*"})
         with pytest.raises(Invalid, match="is none"):
