@@ -229,6 +229,12 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
             raise Unusable("not_a_log", f"{path} is a SQLite database, but not of pixelog; choose another --data")
         if frames:
             _check_wal(path, db, frames)
+            try:
+                wal.sync(path)
+            except OSError as error:
+                raise Unusable(
+                    "not_writable", f"{path}-wal cannot be brought to the disk ({error.strerror}); check the card"
+                ) from error
         if db.pragma("journal_mode") != "wal":
             db.execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()
             mode = db.execute("PRAGMA journal_mode = WAL").fetchall()

@@ -2,7 +2,7 @@
 
 SQLite takes a frame whose checksum does not fit for the end of the log. That is right after a power cut and wrong after a flipped bit: then commits
 that were acknowledged are passed over in silence, and the next checkpoint overwrites them. A torn write changes many bits, a flipped one changes one:
-a checksum that one bit explains tells the second from the first. Only reads.
+a checksum that one bit explains tells the second from the first. Nothing is changed here.
 
 The layout is SQLite's (https://sqlite.org/fileformat2.html#the_write_ahead_log): a header of 32 bytes; frames of 24 bytes and a page; in each two
 checksums over all before it.
@@ -10,6 +10,7 @@ checksums over all before it.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -76,6 +77,19 @@ def length(database: Path) -> int:
     except FileNotFoundError:
         pass
     return count
+
+
+def sync(database: Path) -> None:
+    """Bring the write-ahead log to the disk: a process that was killed between a write and its sync left it in the page cache, where a new start
+    finds it and takes it for durable. Nothing when there is none. Raises OSError."""
+    try:
+        descriptor = os.open(f"{database}-wal", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _look(file: BinaryIO, header: bytes, certain: bool) -> int | None:
