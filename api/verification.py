@@ -26,7 +26,7 @@ from eventstore.errors import StoreError, Unusable
 from eventstore.reading import read_head
 from eventstore.store import EventStore
 from eventstore.verify import RESTORE
-from projections import attesting, catalogue, comparing, folding
+from projections import attesting, catalogue, comparing, folding, rebuilding
 from projections.area import Area
 from projections.catalogue import AREAS, UnknownEvent
 from projections.folding import CannotFold
@@ -123,9 +123,12 @@ def _verify(store: EventStore, blobs: Path, progress: Callable[[str], None], pro
     progress("log")
     with store.reading(patient=True) as db:
         take(Problem(one.code, one.message, one.mend, one.position) for one in log_check.check(db, store.log_id))
+        lost = list(_lost_end(db))
+        take(iter(lost))
     mends = _Mends(log_is_whole=not problems)
     progress("projections")
-    take(_recover(store, mends))
+    if not lost:  # what says that the end is lost is not made anew from what is left
+        take(_recover(store, mends))
     events, head, digest = 0, 0, ""
     try:
         with ScratchRows(folding.all_tables()) as fresh:
@@ -144,6 +147,20 @@ def _verify(store: EventStore, blobs: Path, progress: Callable[[str], None], pro
     progress("files")
     take(_check_files(store, blobs))
     return Report(not problems, events, head, digest, tuple(problems))
+
+
+def _lost_end(db: apsw.Connection) -> Iterator[Problem]:
+    """Projections that are ahead of the log: the only sign of a last event that was taken out together with all that the log says of it."""
+    try:
+        beyond = rebuilding.ahead(db)
+        if beyond:
+            head, furthest = read_head(db).position, max(beyond.values())
+            what = (
+                f"the log ends at {head}, but projections were folded to {furthest}: the events after {head} are missing from it"
+            )
+            yield Problem("head", what, RESTORE, head + 1)
+    except (*UNREADABLE, Unusable):
+        pass  # no such table yet, or said before
 
 
 def _digest(db: apsw.Connection) -> str:

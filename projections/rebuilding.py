@@ -11,6 +11,7 @@ whether anything was wrong with those).
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import re
 import threading
@@ -64,6 +65,8 @@ SWAP_EVENTS_MAX = 50
 MEETINGS_MAX = 50
 """Attempts to find both tables at the same position for the comparison, while others write."""
 
+_log = logging.getLogger(__name__)
+
 _SHADOW = re.compile(r"__(?:new|old)(\d+)$")
 
 
@@ -83,25 +86,41 @@ class Rebuilt(msgspec.Struct, frozen=True):
 
 
 def prepare(store: EventStore) -> list[str]:
-    """Make the projections of an opened log current: create missing tables, rebuild areas whose fold has changed, fold what is missing.
+    """Make the projections of an opened log current: create missing tables, rebuild areas whose fold has changed or that are ahead of the log, fold
+    what is missing.
 
     Returns the names of the areas that were rebuilt. An area that cannot be folded is stopped; see `folding.stopped`. Raises UnknownEvent.
     """
     with store.reading() as db:
-        if folding.is_current(db):
+        if folding.is_current(db) and not ahead(db):
             known: dict[Any, Any] = dict(db.execute("SELECT area, fingerprint FROM projections").fetchall())  # type: ignore[arg-type]
             if all(known[area.name].endswith(fingerprints.of_sources()) for area in AREAS):
                 return []
     store.transact(lambda transaction: folding.create_tables(transaction.db))
     with store.reading() as db:
         kept: dict[Any, Any] = dict(db.execute("SELECT area, fingerprint FROM projections").fetchall())  # type: ignore[arg-type]
-        halted = folding.stopped(db)
+        halted = set(folding.stopped(db))
+        beyond = ahead(db)
+        if beyond:
+            _log.warning(
+                "the log ends at %d, projections are folded to %d: it has lost its end",
+                read_head(db).position,
+                max(beyond.values()),
+            )
+    halted |= beyond.keys()
     stale = [area for area in AREAS if area.name in halted or not fingerprints.is_same(area.name, kept[area.name])]
     if stale:
         rebuild(store, stale)
     catch_up(store)
     store.transact(_note_sources, durable=False)
     return [area.name for area in stale]
+
+
+def ahead(db: apsw.Connection) -> dict[str, int]:
+    """The areas that are folded further than the log goes, each with its position: events were in the log that are not in it now. No interruption
+    does that, because both commit together."""
+    rows: list[Any] = db.execute("SELECT area, position FROM projections WHERE position > (SELECT position FROM head)").fetchall()
+    return dict(rows)
 
 
 def _note_sources(transaction: Transaction) -> None:
@@ -138,7 +157,7 @@ def _catch_up_step(transaction: Transaction) -> bool:
     positions: dict[str, int] = dict(rows)
     start = min(positions.values(), default=transaction.head.position)
     end = min(transaction.head.position, start + CATCH_UP_EVENTS)
-    if start == end:
+    if start >= end:  # ahead of the log: nothing to fold; `prepare` makes such areas anew
         return False
     for area, position in positions.items():
         if position < end:

@@ -229,3 +229,22 @@ def test_rebuild_takes_the_areas_that_are_named(data: Path, capsys: pytest.Captu
         assert state.list_loop() == ["cat", "dog"]
         state.set_active("cat")
     assert main(["verify", "--data", str(data)]) == 0
+
+
+def test_an_end_that_was_taken_out_of_the_log_is_said(verify: Verify, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Projections ahead of the log are the sign of it: named with the position and a backup as the mend, again and again; commands do not hang."""
+    change(
+        data,
+        "DELETE FROM events WHERE position = 9",
+        "UPDATE head SET (position, synced_position, chain, logtime, time) = "
+        "(SELECT position, position, chain, logtime, time FROM events WHERE position = 8)",
+    )
+    for _ in range(2):
+        report = verify()
+        first = report["problems"][0]
+        assert (report["head"], first["code"], first["position"]) == (8, "head", 9)
+        assert first["mend"] == "restore a backup: pixelog restore FILE --replace"
+        assert {problem["mend"] for problem in report["problems"]} == {first["mend"]}
+    assert main(["message", "again", "--data", str(data)]) == 0
+    assert main(["log", "--limit", "1", "--data", str(data)]) == 0
+    capsys.readouterr()

@@ -351,3 +351,26 @@ def test_queries_find_their_index_whatever_it_is_called(store: EventStore) -> No
             leased = "SELECT id FROM jobs_all WHERE lease_logtime <= 5 AND +kind IN (SELECT value FROM json_each('[]'))"
             assert "jobs_leased" in str(db.execute(f"EXPLAIN QUERY PLAN {leased}").fetchall())
         rebuilding.rebuild(store)
+
+
+def test_areas_ahead_of_the_log_are_made_anew(store: EventStore) -> None:
+    """Nothing loops for ever: catching up leaves them, a start rebuilds them from what the log has."""
+    right = rows_of(store)
+    head = store.head().position
+    store.transact(lambda transaction: transaction.db.execute("UPDATE projections SET position = position + 1") and None)
+    store.transact(lambda transaction: transaction.db.execute(f"DELETE FROM {messages.AREA.tables[0].name}") and None)
+    rebuilding.catch_up(store)
+    assert sorted(rebuilding.prepare(store)) == sorted(area.name for area in AREAS)
+    with store.reading() as db:
+        assert set(db.execute("SELECT position FROM projections")) == {(head,)}
+        assert rebuilding.ahead(db) == {}
+    assert rows_of(store) == right
+
+
+def test_one_area_ahead_of_the_log_is_made_anew_alone(store: EventStore) -> None:
+    """The others are current and stay as they are."""
+    store.transact(
+        lambda transaction: transaction.db.execute("UPDATE projections SET position = position + 1 WHERE area = 'jobs'") and None
+    )
+    assert rebuilding.prepare(store) == ["jobs"]
+    assert rebuilding.prepare(store) == []
