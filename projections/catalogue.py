@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from eventstore.errors import Refused
 from eventstore.record import NewEvent, RecordedEvent
 from projections import (
     access,
@@ -53,8 +54,10 @@ PLAN_AREAS = ("media", "loop", "active", "playback", "settings", "messages", "cl
 """Areas whose events can change what plays; the facts of the player and the worker's progress cannot."""
 
 
-class UnknownEvent(Exception):
+class UnknownEvent(Refused):
     """The log holds an event of a type or schema version that this program does not know: it was written by a newer one."""
+
+    code = "unknown_event"
 
 
 @cache
@@ -83,12 +86,14 @@ def decode(type: str, schema_version: int, data: str) -> Any:
     """The event struct for stored text of any schema version that was ever written. Raises UnknownEvent."""
     area = AREA_OF_TYPE.get(type)
     if area is None:
-        raise UnknownEvent(f"events of type {type!r} are not known here; they come from a newer pixelog: update it")
+        raise UnknownEvent(f"the log holds events of a newer pixelog: update it (the type {type!r} is not known here)")
     current = area.versions.get(type, 1)
     if schema_version == current:
         return decoder(type).decode(data)
     if schema_version > current:
-        raise UnknownEvent(f"{type} has schema version {schema_version}, this pixelog knows {current}; update it")
+        raise UnknownEvent(
+            f"the log holds events of a newer pixelog: update it ({type} has schema version {schema_version}, known is {current})"
+        )
     raw = msgspec.json.decode(data)
     for version in range(schema_version, current):
         raw = area.upcasters[type, version](raw)

@@ -187,11 +187,28 @@ def _fold_into(db: apsw.Connection, rows: SqlRows, area: Area, after: int, until
 
 def _check_known(db: apsw.Connection, after: int, until: int) -> None:
     """Raise UnknownEvent for a type that no area has."""
-    for type, version, data in db.execute(
-        "SELECT type, schemaversion, data FROM events WHERE position > ? AND position <= ?", (after, until)
-    ).fetchall():
+    for type, version in _kinds(db, after, until):
         if type not in AREA_OF_TYPE:
-            catalogue.decode(str(type), int(version), str(data))  # type: ignore[arg-type]
+            catalogue.decode(type, version, "")
+
+
+def _kinds(db: apsw.Connection, after: int, until: int) -> list[Any]:
+    """Types and schema versions of the events with after < position ≤ until."""
+    return db.execute(
+        "SELECT DISTINCT type, schemaversion FROM events WHERE position > ? AND position <= ?", (after, until)
+    ).fetchall()
+
+
+def unknown(db: apsw.Connection) -> str | None:
+    """Why the first events that are not folded yet cannot be, if one of them is of a newer pixelog; looks at no more than are folded at once."""
+    start: int = db.execute("SELECT coalesce(min(position), 0) FROM projections WHERE stopped IS NULL").get
+    for type, version in _kinds(db, start, start + CATCH_UP_EVENTS):
+        if type not in AREA_OF_TYPE or version > catalogue.version_of(type):
+            try:
+                catalogue.decode(type, version, "")
+            except UnknownEvent as error:
+                return str(error)
+    return None
 
 
 def stop(store: EventStore, error: CannotFold) -> None:

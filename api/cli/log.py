@@ -6,12 +6,15 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
 
+import msgspec
+
 from api.cli.command import Call, Command, Usage
 from api.data import DataDirectory
 from api.reading import open_for_reading
 from eventstore.reading import PAGE_EVENTS, Filter
 from eventstore.record import RecordedEvent
 from eventstore.store import EventStore
+from projections.catalogue import AREA_OF_TYPE
 from projections.envelope import cloud_event
 from projections.replay import points
 from projections.times import rfc3339
@@ -34,17 +37,29 @@ def _log(call: Call) -> int:
     options = call.options
     if options.after < 0 or (options.limit is not None and options.limit < 0):
         raise Usage("--after and --limit are 0 or more")
-    with open_for_reading(DataDirectory(call.data)) as store:
+    # What events mean is not asked: those of a newer pixelog, and those behind projections that cannot be made current, are shown as they are.
+    with open_for_reading(DataDirectory(call.data), prepare=False) as store:
         if options.follow and store.path is None:
             raise Usage(f"there is no log in {call.data} to follow; pixelog up makes one")
         for event in _events(call, store):
             if call.out.json:
-                call.out.document(cloud_event(event, store.log_id))
+                call.out.document(cloud_event(_in_json(event), store.log_id))
             else:
                 data = event.data if len(event.data) <= DATA_CHARACTERS else event.data[: DATA_CHARACTERS - 1] + "…"
                 when = rfc3339(event.time_us)[:23].replace("T", " ")
                 call.out.line(f"{event.position:>7}  {when}  {event.type:<20}  {event.stream}  {event.actor or '-'}  {data}")
     return 0
+
+
+def _in_json(event: RecordedEvent) -> RecordedEvent:
+    """The event; one of a type that is not ours may hold any text, which becomes a JSON string where it is no JSON."""
+    if event.type in AREA_OF_TYPE:
+        return event
+    try:
+        msgspec.json.decode(event.data)
+    except msgspec.DecodeError:
+        return msgspec.structs.replace(event, data=msgspec.json.encode(event.data).decode())
+    return event
 
 
 def _events(call: Call, store: EventStore) -> Iterator[RecordedEvent]:

@@ -12,7 +12,7 @@ from api.upkeep import Check, Standing
 from eventstore.connection import READERS_MAX
 from eventstore.store import EventStore
 from eventstore.writer import Writer
-from projections import folding
+from projections import folding, rebuilding
 
 FREE_BYTES_LOW = 64 * 1024 * 1024
 """Below this uploads will soon fail."""
@@ -49,6 +49,7 @@ def _checks(call: Call) -> dict[str, Check]:
     store = door.service.store
     with door.snapshot() as snapshot:
         head, folded = snapshot.head, folding.folded_to(snapshot.db)
+        unknown = rebuilding.unknown(snapshot.db) if folded < head.position else None
     free_bytes = door.free_bytes()
     live = door.camera.sequence() is not None
     upkeep = door.service.upkeep
@@ -68,9 +69,7 @@ def _checks(call: Call) -> dict[str, Check]:
                 "missed announcements",
                 figures={"missed": store.watch.missed, "failedLooks": store.watch.failed_looks},
             ),
-            "projections": Check("ok", 0, "events behind")
-            if folded == head.position
-            else Check("failed", head.position - folded, "events behind", "restart pixelog; if it stays so: pixelog rebuild"),
+            "projections": _projections(head.position - folded, unknown),
             "disk": Check("ok", free_bytes, "bytes free")
             if free_bytes >= FREE_BYTES_LOW
             else Check("degraded", free_bytes, "bytes free", "remove media that nobody needs, or take a larger card"),
@@ -84,6 +83,15 @@ def _log(writer: Writer | None, position: int) -> Check:
     if writer is None or writer.stopped is None:
         return Check("ok", position, "position")
     return Check("failed", writer.stopped, mend=_RESTART)
+
+
+def _projections(behind: int, unknown: str | None) -> Check:
+    if not behind:
+        return Check("ok", 0, "events behind")
+    if unknown is not None:
+        # Restarting would not help: this program cannot know what they mean.
+        return Check("failed", behind, "events behind", f"update pixelog: {unknown}")
+    return Check("failed", behind, "events behind", "restart pixelog; if it stays so: pixelog rebuild")
 
 
 def _writer(writer: Writer) -> Check:

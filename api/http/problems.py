@@ -42,6 +42,7 @@ STATUSES: Mapping[str, tuple[int, str]] = {
     "read_only": (503, "The log cannot be written"),
     "stopped": (503, "The log has stopped"),
     "area_stopped": (503, "This part has stopped"),
+    "unknown_event": (503, "The log is of a newer pixelog"),
     "out_of_space": (507, "Out of disk space"),
     "internal": (500, "Internal error"),
     # What the event store refuses of itself; commands meet these only through another writer.
@@ -60,6 +61,7 @@ RETRY_AFTER_SECONDS: Mapping[str, int] = {
     "stopped": 5,
     "read_only": 30,
     "area_stopped": 60,
+    "unknown_event": 60,
 }
 """When trying again is worth it."""
 

@@ -17,6 +17,8 @@ import pytest
 
 import pixelog
 from api.cli.main import main
+from eventstore.record import NewEvent
+from eventstore.store import EventStore
 from projections.times import rfc3339
 
 Lines = Callable[..., list[dict[str, Any]]]
@@ -139,3 +141,23 @@ def _line(process: subprocess.Popen[bytes]) -> bytes:
         assert ready, "no line within 20 s"
         line += os.read(process.stdout.fileno(), 1)
     return line
+
+
+@pytest.mark.parametrize("kind", [("foreign.thing", "not json", 1), ("message.posted", '{"of":"tomorrow"}', 99)])
+def test_an_event_of_a_newer_pixelog_is_shown_as_it_is(
+    kind: tuple[str, str, int], data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its meaning is not asked for; commands that need it say in one line what mends it, and exit with 3."""
+    with EventStore.open(data / "pixelog.db") as store:
+        store.append("foreign", NewEvent(*kind))
+    for _ in range(2):
+        assert main(["log", "--after", "8", "--data", str(data)]) == 0
+        line = capsys.readouterr().out
+        assert kind[0] in line
+        assert line.endswith(f"foreign  -  {kind[1]}\n")
+    assert main(["log", "--after", "8", "--json", "--data", str(data)]) == 0
+    event = json.loads(capsys.readouterr().out)
+    assert (event["type"], event["data"]) == (kind[0], "not json" if kind[0] == "foreign.thing" else {"of": "tomorrow"})
+    for command in (["message", "x"], ["status"], ["ls"], ["rebuild"]):
+        assert main([*command, "--data", str(data)]) == 3
+        assert capsys.readouterr().err.startswith("pixelog: the log holds events of a newer pixelog: update it")

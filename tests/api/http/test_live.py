@@ -17,6 +17,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from eventstore.record import NewEvent
 from player.pixels import pack_rgb565
 from player.screen import ScreenWriter
 from projections.times import parse_rfc3339
@@ -354,3 +355,19 @@ def test_a_signal_ends_the_process_in_order(tmp_path: Path, number: int, until: 
 
     with EventStore.open(tmp_path, read_only=True) as store:
         assert [event.type for event in store.read()] == ["log.opened", "message.posted"]
+
+
+def test_an_event_of_a_newer_pixelog_refuses_commands_by_name(house: Any) -> None:
+    """Another process appended it: commands are 503 problems, reads go on, and health says what mends it."""
+    house.post("/messages", json={"text": "a"})
+    house.service.store.append("foreign", NewEvent("foreign.thing", "not json"))
+    for _ in range(2):
+        answer = house.post("/messages", json={"text": "b"})
+        assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unknown-event")
+        assert answer.json()["detail"].startswith("the log holds events of a newer pixelog: update it")
+        assert answer.headers["Retry-After"] == "60"
+    assert [message["text"] for message in house.get("/messages").json()["items"]] == ["a"]
+    health = httpx.get(house.url + "/healthz")
+    said = health.json()["checks"]["projections"]
+    assert (health.status_code, said["status"], said["value"]) == (503, "failed", 1)
+    assert said["mend"].startswith("update pixelog: the log holds events of a newer pixelog: update it")
