@@ -176,7 +176,7 @@ def flips(rest: Rest, count: int) -> None:
         sys.stdout.write(f"{part}: {each['found']} found, {each['harmless']} harmless\n")
     assert wrong == []
     assert sum(sum(each.values()) for each in counts.values()) == count
-    assert counts["free pages"]["found"] == 0 < counts["free pages"]["harmless"]
+    assert counts["free pages"]["harmless"] > 0  # the few bytes of their list are found
     for part in ("file header", "schema", "head", "events", "projections", "requests"):
         assert counts[part]["found"] > 0 < counts[part]["harmless"]
     for part in ("wal header", "wal", "blobs"):
