@@ -10,6 +10,7 @@ in key order.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -126,6 +127,8 @@ def _verify(store: EventStore, blobs: Path, progress: Callable[[str], None], pro
         lost = list(_lost_end(db))
         take(iter(lost))
     mends = _Mends(log_is_whole=not problems)
+    with store.reading(patient=True) as db:
+        take(_strange_triggers(db))
     progress("projections")
     if not lost:  # what says that the end is lost is not made anew from what is left
         take(_recover(store, mends))
@@ -147,6 +150,23 @@ def _verify(store: EventStore, blobs: Path, progress: Callable[[str], None], pro
     progress("files")
     take(_check_files(store, blobs))
     return Report(not problems, events, head, digest, tuple(problems))
+
+
+_MADE = re.compile(r"CREATE\s+(?:VIRTUAL\s+)?(TABLE|TRIGGER)\s+(\w+)")
+_OF_A_REBUILD = re.compile(r"__(?:new|old)\d+$")
+
+
+def _strange_triggers(db: apsw.Connection) -> Iterator[Problem]:
+    """Triggers on the tables of the projections that no area makes."""
+    statements = [statement for table in folding.all_tables() for statement in table.derived]
+    made = [(match[1], match[2]) for statement in statements if (match := _MADE.match(statement))]
+    tables = {"projections", *(table.name for table in folding.all_tables()), *(name for kind, name in made if kind == "TABLE")}
+    triggers = {name for kind, name in made if kind == "TRIGGER"}
+    try:
+        for one in log_check.strange_triggers(db, tables, triggers, lambda name: _OF_A_REBUILD.sub("", name)):
+            yield Problem(one.code, one.message, one.mend)
+    except UNREADABLE:
+        pass  # said before
 
 
 def _lost_end(db: apsw.Connection) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ others write. What was appended after the check began is not looked at. Nothing 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from hashlib import sha256
 from typing import Any, Literal
@@ -23,7 +23,8 @@ from eventstore.record import Head
 
 Code = Literal["sqlite", "foreign_key", "guard", "schema", "head", "gap", "version", "logtime", "chain", "tags", "request"]
 """sqlite: SQLite finds its file damaged. foreign_key: a row refers to none. guard: a trigger that keeps the log append-only is missing. schema: a
-table or index of the log is not the one that was made. head: the head row does not fit the last event. gap: a position is missing. version: a
+table or index of the log is not the one that was made, a trigger on it is of another's making, or its id or its birth is not noted. head: the head
+row does not fit the last event, or holds what none does. gap: a position is missing. version: a
 stream's versions do not count 1, 2, 3 … in the order of positions. logtime: it does not increase. chain: the stored bytes of an event are not those
 that its hash was made of. tags: the index of tags is not that of the events. request: a kept answer is not what was written."""
 
@@ -32,6 +33,9 @@ PAGE_EVENTS = 1_000
 
 INTEGRITY_MESSAGES_MAX = 20
 """Complaints of SQLite itself that are passed on; after some, the rest say the same."""
+
+BOOTTIME_US_MAX = 100 * 366 * 86_400 * 1_000_000
+"""No machine runs for a hundred years."""
 
 RESTORE = "restore a backup: pixelog restore FILE --replace"
 """What mends the log itself: nothing else knows what was there."""
@@ -55,15 +59,20 @@ class Problem(msgspec.Struct, frozen=True):
     position: int | None = None
 
 
-def check(db: apsw.Connection, log_id: str) -> Iterator[Problem]:
+def check(db: apsw.Connection, log_id: str | None) -> Iterator[Problem]:
     """Every problem of the log, as it is found. `db` must not be inside a transaction; it is in use until the iteration ends."""
     try:
         yield from _check_file(db)
         yield from _check_guards(db)
         yield from _check_schema(db)
+        yield from strange_triggers(db, _LOG_TABLES, _GUARD_NAMES)
+        named = list(_check_name(db, log_id))
+        yield from named
         head = read_head(db)
+        yield from _check_head(db)
         whole = True
-        for problem in _check_events(db, head, chain.start(log_id), 0):
+        # Without a name that can be believed, nothing says what the first event's hash is to follow.
+        for problem in _check_events(db, head, None if named or log_id is None else chain.start(log_id), 0):
             whole = False
             yield problem
         yield from _check_end(db)
@@ -76,6 +85,15 @@ def check(db: apsw.Connection, log_id: str) -> Iterator[Problem]:
 
 def _unreadable(error: Exception) -> Problem:
     return Problem("sqlite", f"the database cannot be read any further: {error}", RESTORE)
+
+
+def check_chain(db: apsw.Connection) -> Iterator[Problem]:
+    """Every problem of the events themselves, from the log's id to the head row; nothing that is kept beside them."""
+    try:
+        log_id: Any = db.execute("SELECT value FROM log WHERE key = 'log_id'").get
+        yield from _check_events(db, read_head(db), chain.start(str(log_id)), 0)
+    except _UNREADABLE as error:
+        yield _unreadable(error)
 
 
 class StartCheck(msgspec.Struct, frozen=True):
@@ -146,6 +164,48 @@ def _check_schema(db: apsw.Connection) -> Iterator[Problem]:
         if there.get((type, name)) != sql:
             what = "is not the one that was made" if (type, name) in there else "is missing"
             yield Problem("schema", f"the {type} {name} of the log {what}", RESTORE)
+
+
+_LOG_TABLES = frozenset({"log", "head", "events", "tags", "requests"})
+_GUARD_NAMES = frozenset(statement.split()[2] for statement in schema.GUARDS.strip().split("\n\n"))
+
+
+def strange_triggers(
+    db: apsw.Connection, tables: Collection[str], made: Collection[str], plain: Callable[[str], str] = str
+) -> Iterator[Problem]:
+    """Triggers on these tables that are not among those that were made, by name (as `plain` has it): each write of ours runs what they say."""
+    rows: Any = db.execute("SELECT name, tbl_name FROM sqlite_schema WHERE type = 'trigger' ORDER BY name").fetchall()
+    for name, table in rows:
+        if table in tables and plain(name) not in made:
+            mend = f"take it out with any SQLite tool, then look again: DROP TRIGGER {name}"
+            yield Problem(
+                "schema", f"the trigger {name} on {table} was not made by pixelog, and may change what is written", mend
+            )
+
+
+def _check_name(db: apsw.Connection, log_id: str | None) -> Iterator[Problem]:
+    """The log's id, on which its first hash is built, and when it was made."""
+    rows: Any = db.execute("SELECT key, CAST(value AS BLOB) FROM log").fetchall()
+    there: dict[Any, bytes] = dict(rows)
+    stored = there.get("log_id")
+    if not stored or not stored.isascii():
+        yield Problem("schema", f"the log's id {'is none' if stored else 'is missing'}", RESTORE)
+    elif stored.decode() != log_id:
+        yield Problem("schema", f"the log's id is {stored.decode()!r}, not {log_id!r}", RESTORE)
+    if not there.get("created_at"):
+        yield Problem("schema", "the note of when the log was made is missing", RESTORE)
+
+
+def _check_head(db: apsw.Connection) -> Iterator[Problem]:
+    """Fields of the head row that no event vouches for hold what they may hold."""
+    row: Any = db.execute(
+        "SELECT typeof(boot_id) = 'text', boottime BETWEEN 0 AND ?, epoch >= 0, dirty IN (0, 1), synced_position >= 0 FROM head",
+        (BOOTTIME_US_MAX,),
+    ).fetchone()
+    fields = ("boot_id", "boottime", "epoch", "dirty", "synced_position")
+    wrong = [name for name, right in zip(fields, row, strict=True) if not right]
+    if wrong:
+        yield Problem("head", f"the head row holds what none does in: {', '.join(wrong)}", RESTORE)
 
 
 def _check_events(db: apsw.Connection, head: Head, link: bytes | None, after: int) -> Iterator[Problem]:

@@ -248,3 +248,27 @@ def test_an_end_that_was_taken_out_of_the_log_is_said(verify: Verify, data: Path
     assert main(["message", "again", "--data", str(data)]) == 0
     assert main(["log", "--limit", "1", "--data", str(data)]) == 0
     capsys.readouterr()
+
+
+@pytest.mark.parametrize("table", ["messages_posted", "media_count", "projections", "requests"])
+def test_a_trigger_that_is_not_ours_is_named(table: str, verify: Verify, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It could change what is written; those that areas make are known, also after a rebuild, and so is what stands on tables of others."""
+    change(data, "CREATE TABLE mine (a)", "CREATE TRIGGER own AFTER INSERT ON mine BEGIN SELECT 1; END")
+    assert main(["rebuild", "--data", str(data)]) == 0
+    capsys.readouterr()
+    assert verify()["problems"] == []
+    change(data, f"CREATE TRIGGER spy AFTER DELETE ON {table} BEGIN SELECT 1; END")
+    (problem,) = verify()["problems"]
+    assert (problem["code"], problem["mend"]) == ("schema", "take it out with any SQLite tool, then look again: DROP TRIGGER spy")
+    assert problem["message"].startswith(f"the trigger spy on {table} was not made by pixelog")
+
+
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM log", "UPDATE log SET value = 'other' WHERE key = 'log_id'", "UPDATE head SET epoch = -1"]
+)
+def test_a_log_without_its_name_is_damage(statement: str, verify: Verify, data: Path) -> None:
+    """The answer is a report, not a failure of the check."""
+    change(data, statement)
+    report = verify()
+    assert report["problems"][0]["code"] in ("schema", "head", "chain")
+    assert report["problems"][0]["mend"] == "restore a backup: pixelog restore FILE --replace"

@@ -171,3 +171,69 @@ def test_what_is_appended_during_a_check_is_no_problem(tmp_path: Path, monkeypat
         monkeypatch.setattr("eventstore.verify.read_head", head_then_append)
         assert list(check(db, store.log_id)) == []
         assert store.head().position == 11
+
+
+@pytest.mark.parametrize(
+    ("statement", "code", "said"),
+    [
+        ("DELETE FROM log WHERE key = 'log_id'", "schema", "the log's id is missing"),
+        ("DELETE FROM log", "schema", "the log's id is missing"),
+        ("UPDATE log SET value = 'ä' WHERE key = 'log_id'", "schema", "the log's id is none"),
+        ("DELETE FROM log WHERE key = 'created_at'", "schema", "the note of when the log was made is missing"),
+        ("UPDATE head SET epoch = -1", "head", "the head row holds what none does in: epoch"),
+        ("UPDATE head SET boottime = -1", "head", "the head row holds what none does in: boottime"),
+        ("UPDATE head SET boottime = 1 << 62", "head", "the head row holds what none does in: boottime"),
+        ("UPDATE head SET dirty = 7", "head", "the head row holds what none does in: dirty"),
+    ],
+)
+def test_what_no_event_vouches_for_is_looked_at(statement: str, code: str, said: str, tmp_path: Path) -> None:
+    """The log's name and birth, and the fields of the head row: named, with a backup as the mend; the check does not fail itself."""
+    path = written(tmp_path)
+    damage(path, statement)
+    found = problems(path)
+    assert (found[0].code, found[0].message) == (code, said)
+    assert found[0].mend == "restore a backup: pixelog restore FILE --replace"
+
+
+def test_another_name_of_the_log_does_not_fit_its_first_event(tmp_path: Path) -> None:
+    """The first hash is made of the name."""
+    path = written(tmp_path)
+    damage(path, "UPDATE log SET value = 'another' WHERE key = 'log_id'")
+    assert [(one.code, one.position) for one in problems(path)] == [("chain", 1)]
+
+
+def test_a_boot_id_that_is_no_text_is_said(tmp_path: Path) -> None:
+    """Also where the table itself would not have taken it."""
+    path = written(tmp_path)
+    db = apsw.Connection(str(path))
+    db.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 0)
+    db.execute("PRAGMA writable_schema = 1").fetchall()
+    strict: str = db.execute("SELECT sql FROM sqlite_schema WHERE name = 'head'").get
+    db.execute("UPDATE sqlite_schema SET sql = ? WHERE name = 'head'", (strict.replace(") STRICT", ")"),))
+    db.close()
+    db = apsw.Connection(str(path))
+    db.execute("UPDATE head SET boot_id = x'00ff'")
+    db.execute("PRAGMA writable_schema = 1").fetchall()
+    db.execute("UPDATE sqlite_schema SET sql = ? WHERE name = 'head'", (strict,))
+    db.close()
+    assert "the head row holds what none does in: boot_id" in [one.message for one in problems(path)]
+
+
+@pytest.mark.parametrize("table", ["requests", "events", "tags"])
+def test_a_trigger_that_is_not_ours_is_named(table: str, tmp_path: Path) -> None:
+    """It would run with each write; tables, views and triggers of others that leave the log's tables alone are nobody's business."""
+    path = written(tmp_path)
+    damage(
+        path,
+        "CREATE TABLE mine (a)",
+        "CREATE VIEW seen AS SELECT 1",
+        "CREATE TRIGGER own AFTER INSERT ON mine BEGIN SELECT 1; END",
+    )
+    assert problems(path) == []
+    damage(path, f"CREATE TRIGGER spy AFTER INSERT ON {table} BEGIN DELETE FROM tags; END")
+    (found,) = problems(path)
+    assert (found.code, found.message) == (
+        "schema",
+        f"the trigger spy on {table} was not made by pixelog, and may change what is written",
+    )
+    assert found.mend == "take it out with any SQLite tool, then look again: DROP TRIGGER spy"
