@@ -15,6 +15,7 @@ import apsw
 from eventstore import schema
 from eventstore.blobs import fsync_folder
 from eventstore.errors import Unusable
+from eventstore.verify import check_chain
 
 
 def migrate(db: apsw.Connection, path: Path, version: int) -> None:
@@ -61,11 +62,14 @@ def _marks(db: apsw.Connection) -> Any:
 
 
 def _problem(db: apsw.Connection) -> str | None:
-    """What is wrong with the database as a whole, if anything."""
+    """What is wrong with the database as a whole or with the events, if anything. The chain is followed through the whole log, once:
+    after that the copy is gone."""
     said: Any = db.execute("PRAGMA quick_check(1)").get
     if said != "ok":
         return str(said)
-    return "a row refers to none" if db.execute("PRAGMA foreign_key_check").fetchall() else None
+    if db.execute("PRAGMA foreign_key_check").fetchall():
+        return "a row refers to none"
+    return next((problem.message for problem in check_chain(db)), None)
 
 
 def _copy(db: apsw.Connection, copy: Path) -> None:

@@ -149,6 +149,29 @@ def test_a_migration_that_is_killed_is_finished_by_the_next_start(old: Path, whe
     assert names(old) == ["pixelog.db"]
 
 
+def test_a_step_that_alters_an_event_is_undone(old: Path) -> None:
+    """Number of events and head are what they were; the text of an old one is not, and the copy brings it back."""
+    before = content(old)
+
+    def alters(db: apsw.Connection) -> None:
+        guard: str = db.execute("SELECT sql FROM sqlite_schema WHERE name = 'events_not_updated'").get
+        db.execute("DROP TRIGGER events_not_updated")
+        db.execute("UPDATE events SET data = '[]' WHERE position = 2")
+        db.execute(guard)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", (alters,))
+        patch.setattr(schema, "FORMAT", 2)
+        with pytest.raises(Unusable, match=r"event 2 is not what was written.*it is as it was") as refused:
+            EventStore.open(old)
+    assert refused.value.code == "migration"
+    assert content(old) == before
+    with EventStore.open(old) as store:
+        assert [event.data for event in store.read()] == ["{}"] * 5
+        assert store.verify() == []
+    assert names(old) == ["pixelog.db"]
+
+
 def test_looking_does_not_migrate(old: Path, steps: Callable[..., None]) -> None:
     """A log of an older format is not opened for reading; it says what to do."""
     steps(add_column)
