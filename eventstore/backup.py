@@ -14,13 +14,14 @@ may open and close beside it. Which files belong to a log, and where they lie, i
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
 import re
 import tarfile
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -30,7 +31,7 @@ import msgspec
 from eventstore.blobs import CHUNK_BYTES, fsync_folder
 from eventstore.errors import StoreError, Unusable
 from eventstore.reading import read_head
-from eventstore.verify import check
+from eventstore.verify import RESTORE, check
 
 FORMAT = 1
 MARK = "pixelog-backup"
@@ -79,6 +80,12 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel"):
     files: tuple[Stored, ...]
 
 
+class _Mark(msgspec.Struct, frozen=True, rename="camel"):
+    """What the first member says."""
+
+    log_id: str
+
+
 class Store(Protocol):
     """What a backup needs of an event store."""
 
@@ -98,10 +105,13 @@ def write(
     files_of: FilesOf = lambda db: (),
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Manifest:
-    """Write a backup to `target`, replacing what is there, and return its manifest once it is on the disk and has been read back.
+    """Write a backup to `target`, replacing an older one of the same log, and return its manifest once it is on the disk and has been read back.
 
-    Raises BadBackup (the log is damaged, or what was written cannot be read back), Cancelled, OSError.
+    What is there stays until then. A killed process leaves `.NAME.part` and `.NAME.part.db` beside it, which the next backup of that name overwrites
+    and removes. Raises BadBackup (the log is damaged, what was written cannot be read back, or `target` is something else than a backup of this
+    log), Cancelled, OSError (no folder, no room, no access).
     """
+    _check_target(target, store.log_id)
     part = target.with_name(f".{target.name}.part")
     copy = target.with_name(f".{target.name}.part.db")
     try:
@@ -112,9 +122,51 @@ def write(
         os.replace(part, target)
         fsync_folder(target.parent)
         return manifest
+    except apsw.Error as error:
+        raise _translated(error, target.parent) from error
     finally:
         for file in (part, copy, copy.with_name(f"{copy.name}-journal")):
-            file.unlink(missing_ok=True)
+            with suppress(OSError):  # why it cannot be written was said
+                file.unlink(missing_ok=True)
+
+
+def _check_target(target: Path, log_id: str) -> None:
+    """Raise BadBackup when something is at `target` that a backup of this log must not replace."""
+    if not target.exists():
+        return
+    if not is_backup(target):
+        raise BadBackup(f"{target} exists and is no backup; choose another name")
+    whose = _log_id(target)
+    if whose is None:
+        raise BadBackup(f"{target} is a backup that does not say of which log; choose another name")
+    if whose != log_id:
+        raise BadBackup(f"{target} is the backup of another log ({whose}); choose another name")
+
+
+def _log_id(path: Path) -> str | None:
+    """The log of which a file that begins as a backup says it is one."""
+    try:
+        with tarfile.open(path, "r:") as tar:
+            first = tar.next()
+            content = None if first is None or first.size > CHUNK_BYTES else tar.extractfile(first)
+            return None if content is None else msgspec.json.decode(content.read(), type=_Mark).log_id
+    except (tarfile.TarError, msgspec.MsgspecError, OSError, EOFError):
+        return None
+
+
+def _translated(error: apsw.Error, folder: Path) -> Exception:
+    """What an error of SQLite means for who asked for a backup; its own text says little ("not an error" of a full disk)."""
+    match error:
+        case apsw.FullError():
+            return OSError(errno.ENOSPC, "the disk is full", str(folder))
+        case apsw.CantOpenError() | apsw.ReadOnlyError() | apsw.PermissionsError() | apsw.AuthError():
+            return OSError(errno.EACCES, "no file can be made there", str(folder))
+        case apsw.IOError():
+            return OSError(errno.EIO, f"the disk refuses ({error})", str(folder))
+        case apsw.CorruptError() | apsw.NotADBError() | apsw.SQLError():
+            return BadBackup(f"the log is damaged and cannot be backed up: {error}; {RESTORE}")
+        case _:
+            return error
 
 
 def _copy_database(store: Store, copy: Path, cancelled: Callable[[], bool]) -> None:

@@ -188,3 +188,16 @@ def test_the_command_works_beside_a_service(data: Path, tmp_path: Path) -> None:
         state.set_active("item0")
         lock.release()
     assert main(["verify", "--data", str(tmp_path / "b.tar")]) == 0
+
+
+def test_what_cannot_be_written_is_one_line(data: Path, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that takes no files; a file that is the backup of another log. Exit code 2, and the file stays."""
+    assert main(["backup", "/proc/x.tar", "--data", str(data)]) == 2
+    assert capsys.readouterr().err == "pixelog: /proc/x.tar cannot be written: no file can be made there; nothing of it is left\n"
+    pixelog.open(tmp_path / "other").close()
+    before = made.read_bytes()
+    assert main(["backup", str(made), "--data", str(tmp_path / "other")]) == 2
+    assert f"pixelog: {made} is the backup of another log (" in capsys.readouterr().err
+    assert made.read_bytes() == before
+    assert main(["backup", str(made), "--data", str(data)]) == 0
+    capsys.readouterr()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tarfile
 import threading
 from pathlib import Path
@@ -196,3 +197,63 @@ def test_a_store_backs_itself_up(store: EventStore, tmp_path: Path) -> None:
     """Without anything beside the log."""
     with store:
         assert store.backup(tmp_path / "b.tar") == backup.read(tmp_path / "b.tar")
+
+
+def test_only_a_backup_of_the_same_log_is_replaced(store: EventStore, tmp_path: Path) -> None:
+    """One of another log, one that does not say whose it is, and any other file stay as they are, byte for byte."""
+    target = tmp_path / "b.tar"
+    with store:
+        first = backup.write(store, target, "now")
+        store.append("a", NewEvent("thing.happened"))
+        assert backup.write(store, target, "later").head == first.head + 1
+    before = target.read_bytes()
+    with EventStore.open(tmp_path / "another") as another:
+        with pytest.raises(
+            backup.BadBackup, match=rf"b.tar is the backup of another log \({first.log_id}\); choose another name"
+        ):
+            backup.write(another, target, "now")
+        assert target.read_bytes() == before
+        for content, said in (
+            (before.replace(b"logId", b"logIx", 1), "does not say of which log"),
+            (b"a letter", "is no backup"),
+        ):
+            target.write_bytes(content)
+            with pytest.raises(backup.BadBackup, match=said):
+                backup.write(another, target, "now")
+            assert target.read_bytes() == content
+    assert [name for name in files(tmp_path) if ".part" in name] == []
+
+
+@pytest.mark.parametrize(
+    ("error", "number", "said"),
+    [
+        (apsw.FullError("not an error"), errno.ENOSPC, "the disk is full"),
+        (apsw.IOError("disk I/O error"), errno.EIO, r"the disk refuses \(disk I/O error\)"),
+        (apsw.CantOpenError("unable to open database file"), errno.EACCES, "no file can be made there"),
+    ],
+)
+def test_what_the_disk_refuses_is_said(
+    error: Exception, number: int, said: str, store: EventStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an OSError with its number, not as SQLite puts it; what was there stays, and nothing else is left."""
+    (tmp_path / "kept").mkdir()
+    target = tmp_path / "kept" / "b.tar"
+
+    def refuses(*_: object) -> None:
+        raise error
+
+    with store:
+        backup.write(store, target, "now")
+        before = target.read_bytes()
+        monkeypatch.setattr(backup, "_copy_database", refuses)
+        with pytest.raises(OSError, match=said) as refused:
+            backup.write(store, target, "later")
+    assert refused.value.errno == number
+    assert target.read_bytes() == before
+    assert files(target.parent) == ["b.tar"]
+
+
+def test_a_folder_that_takes_no_files_is_said(store: EventStore) -> None:
+    """Nothing can be made in /proc, whoever asks."""
+    with store, pytest.raises(OSError, match="no file can be made there"):
+        backup.write(store, Path("/proc/x.tar"), "now")
