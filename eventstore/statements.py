@@ -26,8 +26,9 @@ READ_SECONDS_MAX = 10.0
 """A read that takes longer is ended: it keeps a connection from others and the write-ahead log from being cut back, and nobody waits so long for a
 page. Reads are pages and windows of some milliseconds; what goes through the whole log or file says that it is patient."""
 
-STEPS_PER_LOOK = 10_000
-"""Steps of SQLite's machine between two looks at the clock: a millisecond on a slow machine. Short statements end before the first."""
+STEPS_PER_LOOK = 1_000
+"""Steps of SQLite's machine between two looks at the clock. A plain scan gives less than two hundred rows in these, so that a reader who is slow to
+take rows is met, too. Short statements end before the first look, and on long ones its cost is lost in the noise."""
 
 LOG_EVERY_SECONDS = 60.0
 """At most one line in this time: on a failing card everything is slow, and the journal lies on the same card."""
@@ -94,7 +95,8 @@ class Statements:
 
 class ReadWatch:
     """Watches the statements of one read connection. The time that a caller takes between a statement's rows counts as the statement's: it holds the
-    connection and its snapshot."""
+    connection and its snapshot. SQLite looks while it works, not while it waits: such a statement ends within STEPS_PER_LOOK after the bound, not at
+    its next row; one of which no more rows are taken lives until its cursor is closed."""
 
     __slots__ = ("_began", "_sql", "_statements", "seconds_max")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -393,6 +394,22 @@ def test_sql_reads_the_areas_now_and_then(story: Path, capsys: pytest.CaptureFix
     assert shell(capsys, story, "sql", "SELECT slug FROM active") == [{"slug": None}]
     assert shell(capsys, story, "sql", "SELECT slug FROM active", "--at", "5") == [{"slug": "cat"}]
     assert shell(capsys, story, "sql", "SELECT ordinal, slug FROM loop", "--at", "6") == [{"ordinal": 0, "slug": "cat"}]
+
+
+@pytest.mark.parametrize("at", [[], ["--at", "5"]])
+@pytest.mark.parametrize(
+    "sql", ["SELECT count(*) FROM endless", "SELECT x FROM endless WHERE x < 0", "SELECT x FROM endless ORDER BY -x LIMIT 1"]
+)
+def test_sql_that_does_not_end_is_ended(
+    sql: str, at: list[str], story: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At its bound, with a sentence and exit code 2."""
+    monkeypatch.setattr("api.cli.replay.SQL_SECONDS_MAX", 0.3)
+    endless = f"WITH RECURSIVE endless(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM endless) {sql}"
+    began = monotonic()
+    assert main(["sql", endless, *at, "--data", str(story)]) == 2
+    assert 0.3 <= monotonic() - began < 3
+    assert capsys.readouterr().err == "pixelog: this query takes too long; narrow it down\n"
 
 
 def test_explain_history_and_bisect(story: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -141,6 +141,23 @@ def test_the_bound_is_for_each_statement(readers: Readers, seconds: Seconds) -> 
     readers.close()
 
 
+def test_rows_that_are_taken_slowly_are_bounded(readers: Readers, seconds: Seconds) -> None:
+    """One who takes a row in 0.1 s is ended within two hundred rows after the bound, not within thousands."""
+    with readers.borrow() as db:
+        rows = db.execute("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 50000) SELECT x FROM n")
+        taken: list[int] = []
+
+        def take_slowly() -> None:
+            for (number,) in rows:
+                taken.append(number)
+                seconds.at += 0.1
+
+        with pytest.raises(TooSlow):
+            take_slowly()
+        assert 100 <= len(taken) <= 300
+    readers.close()
+
+
 def test_a_patient_reader_is_not_ended(path: Path) -> None:
     """Nor said to be slow; the next borrower of the connection is bounded again."""
     with EventStore.open(path, read_seconds_max=0.0) as store:
