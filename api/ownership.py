@@ -25,7 +25,7 @@ def hand_over(root: Path, paths: Iterable[Path] | None = None) -> None:
         try:
             if path.lstat().st_uid == 0:
                 os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # the latter: a folder in shared memory that cannot be had
             continue  # a running service has files come and go
 
 

@@ -25,6 +25,7 @@ from api.data import DataDirectory
 from api.execution import Executor
 from eventstore import upkeep
 from eventstore.errors import StoreError
+from eventstore.head import open_shared
 from projections import active, attesting, folding, loop, media, plays, snapshots
 from projections.times import rfc3339
 
@@ -324,7 +325,9 @@ class Upkeep:
             self._verifying.due_at = min(self._verifying.due_at, self._clock() - self._began_at + CHECK_AGAIN_SECONDS)
         part = self._checked_file.with_name(f"{CHECKED}.part")
         try:
-            part.write_bytes(msgspec.json.encode(found))
+            part.unlink(missing_ok=True)  # left by a service that was killed right here
+            with open(open_shared(part, os.O_WRONLY | os.O_CREAT), "wb") as opened:
+                opened.write(msgspec.json.encode(found))
             os.replace(part, self._checked_file)
         except OSError as error:
             self._verifying.failure = f"verify: its outcome cannot be kept ({error.strerror})"
@@ -388,7 +391,7 @@ def outcome(said: bytes, at_us: int) -> Check:
 def _kept(file: Path) -> Check | None:
     """The outcome that an earlier service of this boot kept; None when there is none, or one that cannot be read, which is as good."""
     try:
-        with open(file, "rb") as opened:
+        with open(open_shared(file, os.O_RDONLY), "rb") as opened:
             return msgspec.json.decode(opened.read(CHECKED_BYTES_MAX), type=Check)
     except (OSError, msgspec.MsgspecError):
         return None

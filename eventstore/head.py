@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import errno
 import logging
 import os
 import select
+import stat
 import struct
 import tempfile
 import threading
@@ -42,6 +44,7 @@ _Listening = Literal["idle", "doubt", "unannounced"]
 had moved without a ring; it may be on its way."""
 
 _IN_MODIFY = 0x0002
+_IN_DONT_FOLLOW = 0x0200_0000
 _IN_NONBLOCK = 0o4000
 _IN_CLOEXEC = 0o2000000
 _POSITION = struct.Struct(">Q")
@@ -51,27 +54,82 @@ def runtime_folder(data: Path) -> Path:
     """The folder in shared memory that belongs to the data directory `data`, outside it; created when missing.
 
     Named by device and inode, so that every spelling of the path, and every user, finds the same one. Holds nothing that matters after a
-    restart.
+    restart. Everybody may make a folder of that name first: one in which a stranger could put something is left alone, and a second name is
+    tried, which all find that leave the first alone. If that is a stranger's, too, the answer is a path that cannot exist: what would lie in it
+    is then out of reach, which each who uses the folder has to bear anyway.
     """
     base = Path("/dev/shm")
     if not os.access(base, os.W_OK):
         base = Path(tempfile.gettempdir())
-    stat = data.stat()
-    folder = base / f"pixelog-{stat.st_dev:x}-{stat.st_ino:x}"
-    if not folder.is_dir():
-        with contextlib.suppress(FileExistsError):
-            # As open as the data directory itself: whoever may write the log must be able to ring.
-            folder.mkdir(mode=0o700)
-            folder.chmod(stat.st_mode & 0o777)
+    owner = data.stat()
+    name = f"pixelog-{owner.st_dev:x}-{owner.st_ino:x}"
+    for folder in (base / name, base / f"{name}-{owner.st_uid}"):
+        try:
+            if not os.path.lexists(folder):
+                _make(folder, owner)
+            if _is_safe(folder.lstat(), owner):
+                return folder
+        except OSError:
+            continue  # no room, or somebody swept it at this moment: then as if it were a stranger's
+    return Path(os.devnull) / name
+
+
+def _make(folder: Path, data: os.stat_result) -> None:
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+        # By descriptor: once it is handed over, its owner may put something else in its place.
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if os.fstat(fd).st_uid != os.geteuid():
+                return
+            # As open as the data directory itself, to the same: whoever may write the log must be able to ring.
+            with contextlib.suppress(PermissionError):
+                os.fchown(fd, -1, data.st_gid)
+            group = 0 if os.fstat(fd).st_gid == data.st_gid else 0o020
+            os.fchmod(fd, data.st_mode & 0o777 & ~group)
             if os.geteuid() == 0:
-                os.chown(folder, stat.st_uid, stat.st_gid)
-    return folder
+                os.fchown(fd, data.st_uid, data.st_gid)
+        finally:
+            os.close(fd)
+
+
+def _is_safe(found: os.stat_result, data: os.stat_result) -> bool:
+    """Whether nobody can put anything there who could not write into the data directory."""
+    writers = data.st_mode if found.st_gid == data.st_gid else data.st_mode & ~0o020
+    return (
+        stat.S_ISDIR(found.st_mode)
+        and found.st_uid in (os.geteuid(), 0, data.st_uid)
+        and not found.st_mode & ~writers & (stat.S_IWGRP | stat.S_IWOTH)
+    )
+
+
+def open_shared(path: Path, flags: int, mode: int = 0o666) -> int:
+    """A descriptor of a file in the folder that `runtime_folder` gave; the caller closes it. Not through a link, and only of a regular file with
+    one name that belongs to this user, to root or to the folder's owner: who may write into the folder must not make others write elsewhere.
+    With O_CREAT among the `flags` it is made when missing; what root makes belongs to the folder's owner. Raises OSError."""
+    flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe in its place must not hold us up
+    try:
+        fd, made = os.open(path, flags & ~os.O_CREAT), False
+    except FileNotFoundError:
+        if not flags & os.O_CREAT:
+            raise
+        fd, made = os.open(path, flags | os.O_EXCL, mode), True
+    try:
+        folder, found = path.parent.stat(), os.fstat(fd)
+        if made and os.geteuid() == 0:
+            os.fchown(fd, folder.st_uid, folder.st_gid)
+        elif not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid not in (os.geteuid(), 0, folder.st_uid):
+            raise PermissionError(errno.EPERM, "not a file of this log", str(path))
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def begin_runtime(folder: Path, bell: str) -> None:
     """A new log begins: what lies in its folder in shared memory was left by another data directory that had this inode before. Bells of other
     logs beside this one stay; they may be in use."""
-    for path in folder.iterdir():
+    for path in folder.iterdir() if folder.is_dir() else ():
         if path.name == bell or path.suffix != ".bell":
             with contextlib.suppress(OSError):  # somebody else's: then it is as if it were not ours
                 path.unlink()
@@ -83,9 +141,14 @@ class Bell:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._fd = open_shared(path, os.O_RDWR | os.O_CREAT)
         except OSError:
             self._fd = -1  # out of reach (another owner): the others find out at their next look
+
+    @property
+    def in_reach(self) -> bool:
+        """Whether it can be rung from here."""
+        return self._fd >= 0
 
     def ring(self, position: int) -> None:
         """Wake whoever waits in other processes."""
@@ -112,7 +175,7 @@ class Bell:
             return None
         if fd < 0:
             return None
-        if libc.inotify_add_watch(fd, os.fsencode(self.path), _IN_MODIFY) < 0:
+        if libc.inotify_add_watch(fd, os.fsencode(self.path), _IN_MODIFY | _IN_DONT_FOLLOW) < 0:
             os.close(fd)
             return None
         return fd
@@ -251,7 +314,8 @@ class HeadWatch:
         poll.register(self._stop_r, select.POLLIN)
         if fd is not None:
             poll.register(fd, select.POLLIN)
-        interval_seconds = LOOK_SECONDS if fd is not None or self._bell is None else POLL_SECONDS
+        deaf = fd is None and self._bell is not None and self._bell.in_reach
+        interval_seconds = POLL_SECONDS if deaf else LOOK_SECONDS
         rung = True
         try:
             while not self._closed:

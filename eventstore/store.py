@@ -22,7 +22,7 @@ from eventstore import chain, connection, schema
 from eventstore.clock import Clock, SystemClock, logtime_at, random_bytes, uuid7
 from eventstore.connection import ReaderCounts
 from eventstore.errors import Invalid, ReadOnly, Refused, Stopped, TooLarge, Unusable
-from eventstore.head import Bell, HeadWatch, begin_runtime, runtime_folder
+from eventstore.head import Bell, HeadWatch, begin_runtime, open_shared, runtime_folder
 from eventstore.migrating import migrate
 from eventstore.reading import EVERYTHING, PAGE_EVENTS, Filter, Page, read_head, read_page, read_stream, version_at
 from eventstore.record import (
@@ -323,7 +323,7 @@ class EventStore:
         doubt is gone at a boot, and so is this note of it, in shared memory."""
         if self._doubted is not None and not self._closed:
             with suppress(OSError):
-                self._doubted.touch()
+                os.close(open_shared(self._doubted, os.O_WRONLY | os.O_CREAT))
 
     def sync(self, clean: bool = False) -> None:
         """Bring relaxed events to the disk now. `clean` also notes that none are under way (an orderly end)."""
