@@ -79,11 +79,9 @@ class Report(msgspec.Struct, frozen=True):
 def verify(data: DataDirectory, progress: Callable[[str], None] = lambda stage: None) -> Report:
     """Check everything of a data directory, also while others write to it. One that is empty or half created counts as a fresh one.
 
-    `progress(stage)` is told what begins: log, projections, files. Raises Unusable when there is nothing that could be checked (missing: not even the
-    folder, whose name was mistyped as a rule), OSError when there is no room for what a large log takes.
+    `progress(stage)` is told what begins: log, projections, files. Raises Unusable when there is nothing that could be checked, OSError when there
+    is no room for what a large log takes.
     """
-    if not data.root.exists():
-        raise Unusable("missing", f"the data directory {data.root} does not exist; check --data, or make one: pixelog up")
     try:
         data.check()
         flip = wal.flipped(data.database)

@@ -132,7 +132,9 @@ def test_the_data_directory_comes_from_the_environment_or_is_beside_us(
     assert only_slug("--data", "two") == "two"
 
 
-@pytest.mark.parametrize("arguments", [["ls"], ["status"], ["loop"], ["log"], ["sql", "SELECT * FROM media"], ["config"]])
+@pytest.mark.parametrize(
+    "arguments", [["ls"], ["status"], ["loop"], ["log"], ["verify"], ["sql", "SELECT * FROM media"], ["config"]]
+)
 def test_looking_at_a_directory_that_is_not_there_creates_nothing(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
