@@ -23,6 +23,7 @@ Checkpoints are made here and not by SQLite, which would hide a failed sync of t
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -56,7 +57,7 @@ CLOSE_WAIT_SECONDS = 30.0
 """How long `close` waits for the commit under way. A card may stall for seconds; an interrupted leader must not hang the end for ever."""
 
 _WHOLE_ROLLBACK = (apsw.FullError, apsw.NoMemError, apsw.InterruptError)
-_REFUSED_WRITES = {apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_TRUNCATE, apsw.SQLITE_IOERR_DELETE}
+_REFUSED_WRITES = {apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_TRUNCATE, apsw.SQLITE_IOERR_DELETE, apsw.SQLITE_IOERR_SHMSIZE}
 """I/O errors that a read-only file system may explain. A failed sync is not among them: what was written before is in doubt."""
 
 
@@ -409,10 +410,10 @@ class Writer:
                 return Busy("another process is writing to the log for longer than 5 s; try again")
             case apsw.ReadOnlyError():
                 return ReadOnly("the log cannot be written (read-only); reads go on")
-            case apsw.IOError() if _cause(error) == apsw.SQLITE_IOERR_SHMSIZE:
-                return OutOfSpace("the disk has no room for the index of the write-ahead log; free some space and try again")
             case apsw.IOError() if _cause(error) in _REFUSED_WRITES and self._on_read_only_file_system():
                 return ReadOnly("the file system became read-only (worn card or I/O error); reads go on")
+            case apsw.IOError() if _cause(error) == apsw.SQLITE_IOERR_SHMSIZE:
+                return OutOfSpace("the disk has no room for the index of the write-ahead log; free some space and try again")
             case apsw.IOError() | apsw.CorruptError() | apsw.CantOpenError():
                 self._stopped = f"writing to the log failed ({error}); restart to recover from what is on the disk"
                 # SQLite would bring the log into the database at the end, from a page cache that cannot be believed any more.
@@ -424,6 +425,8 @@ class Writer:
     def _on_read_only_file_system(self) -> bool:
         if self._path is None:
             return False
+        if self._db.system_errno == errno.EROFS:
+            return True  # after an error of its own the kernel may refuse writes without showing the file system as read-only
         try:
             return bool(os.statvfs(self._path).f_flag & os.ST_RDONLY)
         except OSError:

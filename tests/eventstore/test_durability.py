@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from eventstore.errors import OutOfSpace
+from eventstore.errors import OutOfSpace, ReadOnly, Stopped, StoreError
 from eventstore.store import EventStore
 from eventstore.testing.clock import FakeClock
-from eventstore.testing.faults import Fault, FaultyVFS
+from eventstore.testing.faults import Fault, FaultyVFS, Kind
 from tests.eventstore.conftest import event, problems, texts, wait_until
 
 
@@ -209,3 +210,27 @@ def test_bytes_per_class(path: Path, vfs: FaultyVFS, clock: FakeClock) -> None:
         store.transact(sixty, durable=False)
         relaxed = vfs.written_bytes() - start
     assert relaxed <= durable * 0.10
+
+
+class _RefusingVFS(FaultyVFS):
+    """A file layer whose calls fail as those of a file system do that the kernel has made read-only after an error of its own."""
+
+    def xGetLastError(self) -> tuple[int, str]:
+        return errno.EROFS, "planted"
+
+
+@pytest.mark.parametrize(("kind", "refusal"), [("write", ReadOnly), ("sync", Stopped)])
+def test_a_file_system_that_takes_no_more_writes(path: Path, clock: FakeClock, kind: Kind, refusal: type[StoreError]) -> None:
+    """A write that is refused is no reason to stop, though statvfs shows nothing; a failed sync is, whatever its reason."""
+    with _RefusingVFS("refusing") as vfs:
+        store = open_counted(path, vfs, clock)
+        store.append("s", event())
+        vfs.plant(Fault("eio", 1, (kind,), for_good=True))
+        for _ in range(2):
+            with pytest.raises(refusal):
+                store.append("s", event())
+        assert len(texts(store)) == 1
+        vfs.plant(None)
+        if kind == "write":
+            assert store.append("s", event()).position == 2
+        store.close()
