@@ -175,7 +175,7 @@ def is_current(db: apsw.Connection) -> bool:
     known: dict[Any, Any] = dict(db.execute("SELECT area, fingerprint FROM projections").fetchall())  # type: ignore[arg-type]
     head: int = db.execute("SELECT position FROM head").get
     same = known.keys() == catalogue.BY_NAME.keys() and all(fingerprints.is_same(area, known[area]) for area in known)
-    return same and folded_to(db) == head
+    return same and folded_to(db) == head == db.execute("SELECT max(position) FROM projections").get
 
 
 def prepare(store: EventStore) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
 import re
 import sys
@@ -88,6 +89,10 @@ READING = {"ls", "show", "status", "log", "verify", "sql", "plays", *(name for n
 GROUPS = {name.split()[0] for name in COMMANDS if " " in name}
 
 _RELATIVE = re.compile(r"-((?:\d+(?:\.\d+)?[smhd])+)")
+
+
+# What the log has to say of slow statements is for the journal of a service, not for somebody who waits for one line.
+logging.getLogger("eventstore").addHandler(logging.NullHandler())
 
 
 def main(argv: Sequence[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -78,6 +79,7 @@ def serve(
         lock = ServiceLock(service.data.lock)
         try:
             opened()
+            logging.getLogger("eventstore").addHandler(logging.StreamHandler())  # slow statements; see `main`
             screen = ScreenReader(service.data.screen())
             watch = DeviceWatch(service.executor, service.data.root)
             service.upkeep = upkeep = Upkeep(service.data, service.executor)
