@@ -15,7 +15,7 @@ from urllib.parse import quote
 import apsw
 import msgspec
 
-from eventstore import schema, wal
+from eventstore import forks, schema, wal
 from eventstore.errors import Overloaded, Stopped, Unusable
 from eventstore.statements import READ_SECONDS_MAX, ReadWatch, Statements
 
@@ -221,7 +221,7 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
         if not _can_write(path):
             raise Unusable("not_writable", f"{path} is not writable; check owner, permissions and a read-only file system")
         frames = wal.length(path)
-        db = apsw.Connection(uri(path), flags=flags, vfs=vfs, statementcachesize=STATEMENT_CACHE)
+        db = forks.known(apsw.Connection(uri(path), flags=flags, vfs=vfs, statementcachesize=STATEMENT_CACHE))
         if db.readonly("main"):
             raise Unusable("not_writable", f"{path} is not writable; check owner, permissions and a read-only file system")
         _configure(db, PRAGMAS)
@@ -322,7 +322,7 @@ def _open_reader(path: Path, vfs: str | None, **parameters: int) -> apsw.Connect
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI
     if parameters or not os.access(path, os.W_OK):
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-    db = apsw.Connection(uri(path, **parameters), flags=flags, vfs=vfs, statementcachesize=STATEMENT_CACHE)
+    db = forks.known(apsw.Connection(uri(path, **parameters), flags=flags, vfs=vfs, statementcachesize=STATEMENT_CACHE))
     try:
         _configure(db, PRAGMAS)
         db.execute("PRAGMA query_only = 1").fetchall()
@@ -377,6 +377,7 @@ class Readers:
         self._lent = self._lent_most = self._opened = self._renewed = self._timeouts = 0
         self._free = threading.Condition(threading.Lock())
         self._closed = False
+        self._pid = os.getpid()
 
     def counts(self) -> ReaderCounts:
         """What the pool did so far."""
@@ -408,6 +409,7 @@ class Readers:
                     db.execute("ROLLBACK")
 
     def _take(self) -> _Pooled:
+        forks.check(self._pid)
         with self._free:
             if not self._free.wait_for(lambda: self._closed or self._idle or self._lent < self._most, READER_WAIT_SECONDS):
                 self._timeouts += 1
@@ -426,6 +428,8 @@ class Readers:
         return _Pooled(db, ReadWatch(db, self._statements, self._seconds_max), self._statements.now())
 
     def _give_back(self, pooled: _Pooled) -> None:
+        if os.getpid() != self._pid:
+            return  # borrowed before a fork; see `forks`
         aged = pooled.lendings >= READER_LENDINGS_MAX or self._statements.now() - pooled.opened_at >= READER_AGE_SECONDS
         with self._free:
             self._lent -= 1
@@ -439,7 +443,9 @@ class Readers:
             close(pooled.db)
 
     def close(self) -> None:
-        """Close every idle connection; borrowed ones close when they come back."""
+        """Close every idle connection; borrowed ones close when they come back. In a forked child: none, see `forks`."""
+        if os.getpid() != self._pid:
+            return
         with self._free:
             self._closed = True
             idle, self._idle = self._idle, []

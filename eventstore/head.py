@@ -25,6 +25,7 @@ from typing import Literal
 
 import apsw
 
+from eventstore import forks
 from eventstore.errors import StoreError
 
 _log = logging.getLogger(__name__)
@@ -203,6 +204,7 @@ class HeadWatch:
         self._next_callback = 0
         self._listener: threading.Thread | None = None
         self._state: _Listening = "doubt"
+        self._pid = os.getpid()
         self._closed = False
         self._released = False
         self.missed = 0
@@ -247,6 +249,8 @@ class HeadWatch:
 
     def nudge(self) -> None:
         """Let every wait ask its `given_up` again."""
+        if os.getpid() != self._pid:
+            return  # in a forked child nobody waits, and the lock may be held for ever
         with self._changed:
             self._changed.notify_all()
 
@@ -298,10 +302,13 @@ class HeadWatch:
 
     def off_move(self, handle: int) -> None:
         """Undo `on_move`."""
+        if os.getpid() != self._pid:
+            return
         with self._changed:
             self._callbacks.pop(handle, None)
 
     def _listen(self) -> None:
+        forks.check(self._pid)
         with self._changed:
             if self._listener is not None or self._closed:
                 return
@@ -321,9 +328,10 @@ class HeadWatch:
             while not self._closed:
                 self._state = self._next(self._state, rung)
                 rung = bool(poll.poll((interval_seconds if self._state == "idle" else SETTLE_SECONDS) * 1000))
-                if fd is not None:
-                    with contextlib.suppress(BlockingIOError):
-                        os.read(fd, 65_536)  # swallow merged wake-ups; the level is read next
+                for one in (fd, self._stop_r):  # the latter is shared with forked children, and may hold what says nothing
+                    if one is not None:
+                        with contextlib.suppress(BlockingIOError):
+                            os.read(one, 65_536)  # swallow merged wake-ups; the level is read next
         finally:
             if fd is not None:
                 os.close(fd)
@@ -350,7 +358,9 @@ class HeadWatch:
         self.announce(position)
 
     def close(self) -> None:
-        """End every wait and the listener thread."""
+        """End every wait and the listener thread. In a forked child: nothing, it has neither."""
+        if os.getpid() != self._pid:
+            return
         with self._changed:
             if self._closed:
                 return

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import apsw
 
-from eventstore import chain, connection, schema
+from eventstore import chain, connection, forks, schema
 from eventstore.clock import Clock, SystemClock, logtime_at, random_bytes, uuid7
 from eventstore.connection import ReaderCounts
 from eventstore.errors import Invalid, ReadOnly, Refused, Stopped, TooLarge, Unusable
@@ -71,12 +71,14 @@ class _SharedConnection:
 
     def __init__(self, db: apsw.Connection, lock: threading.RLock) -> None:
         self._db, self._lock = db, lock
+        self._pid = os.getpid()
         self._lent = 0  # to one thread, as often as it asked
         self._changes = 0  # rows of the connection when the work under way began
         self._writes = self._closed = self._guarded = False
 
     @contextmanager
     def borrow(self, patient: bool = False) -> Generator[apsw.Connection]:
+        forks.check(self._pid)
         with self._lock:
             if self._closed:
                 raise Stopped("the log was closed")
@@ -148,6 +150,7 @@ class EventStore:
         self._versions = Versions()
         self._readers = readers
         self._memory_lock = lock
+        self._pid = os.getpid()
         self._dirty_seen = False
         self._closed = False
         self._sync_after_seconds = sync_after_seconds
@@ -189,7 +192,7 @@ class EventStore:
         clock = clock or SystemClock()
         if str(path) == ":memory:":
             lock = threading.RLock()
-            db = apsw.Connection(":memory:", statementcachesize=connection.STATEMENT_CACHE)
+            db = forks.known(apsw.Connection(":memory:", statementcachesize=connection.STATEMENT_CACHE))
             db.execute("PRAGMA recursive_triggers = 1; PRAGMA foreign_keys = 1").fetchall()
             _create(db, clock, randomness)
             return cls(None, db, _SharedConnection(db, lock), clock, randomness, lock)
@@ -315,13 +318,14 @@ class EventStore:
             except Stopped:
                 self._doubt()
                 raise
+        forks.check(self._pid)
         with self._memory_lock, _writing(self._readers):
             return self.writer.submit(work, durable)
 
     def _doubt(self) -> None:
         """After a failed sync: nobody may write behind what the system believes to be on the disk and is not, until it was written anew. What is in
         doubt is gone at a boot, and so is this note of it, in shared memory."""
-        if self._doubted is not None and not self._closed:
+        if self._doubted is not None and not self._closed and os.getpid() == self._pid:
             with suppress(OSError):
                 os.close(open_shared(self._doubted, os.O_WRONLY | os.O_CREAT))
 
@@ -469,8 +473,10 @@ class EventStore:
     # -- ending --------------------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Bring everything to the disk, end the waits, close the connections. Safe to call twice."""
-        if self._closed:
+        """Bring everything to the disk, end the waits, close the connections. Safe to call twice.
+
+        In a child that was forked while the log was open it does nothing: see `forks`."""
+        if self._closed or os.getpid() != self._pid:
             return
         self._closed = True
         self._stop_syncer.set()

@@ -33,7 +33,7 @@ from typing import Any, Protocol
 
 import apsw
 
-from eventstore import connection
+from eventstore import connection, forks
 from eventstore.errors import Busy, OutOfSpace, Overloaded, ReadOnly, Stopped
 
 BATCH_MAX = 128
@@ -139,6 +139,7 @@ class Writer:
         self._synchronous_full = True
         self._stopped: str | None = None
         self._crowd = 1  # works in the last transaction
+        self._pid = os.getpid()
         self._wal_pages = 0
         self._checkpoint_at = CHECKPOINT_PAGES
         self.commits = 0
@@ -167,6 +168,7 @@ class Writer:
 
         Raises Overloaded, Busy, ReadOnly, OutOfSpace, Stopped.
         """
+        forks.check(self._pid)
         ticket = _Ticket(work, durable)
         try:
             with self._gate:
@@ -184,6 +186,7 @@ class Writer:
     def checkpoint(self, wait_ms: int) -> bool:
         """Bring the write-ahead log into the database and cut it back to nothing; whether it was. Gives way to whoever writes, and after `wait_ms` to
         a reader of an older state; who comes to write meanwhile waits for it. Raises Stopped, OutOfSpace, ReadOnly: it fails as a commit does."""
+        forks.check(self._pid)
         me = threading.get_ident()
         if self._leader == me:
             return False
@@ -433,7 +436,10 @@ class Writer:
             return False
 
     def close(self) -> None:
-        """Wait for the commits under way (bounded), refuse further work, bring the write-ahead log home and close the connection."""
+        """Wait for the commits under way (bounded), refuse further work, bring the write-ahead log home and close the connection. In a
+        forked child: nothing, see `forks`."""
+        if os.getpid() != self._pid:
+            return
         with self._gate:
             failed, self._stopped = self._stopped, self._stopped or "the log was closed"
             if self._leader == threading.get_ident() or not self._idle.wait_for(lambda: self._leader is None, CLOSE_WAIT_SECONDS):

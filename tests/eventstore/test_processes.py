@@ -62,6 +62,43 @@ for one in store.subscribe(0, streams=["ping"]):
     store.append("pong", NewEvent("own", one.data), durable=False)
 """
 
+FORK = """
+import gc, os, threading, warnings
+from eventstore.errors import Stopped
+warnings.simplefilter("ignore", DeprecationWarning)  # that a process with threads forks is the point
+threading.Thread(target=store.watch.wait, args=(1_000,), daemon=True).start()
+store.append("s", NewEvent("own", "{}"))
+inside, go = threading.Event(), threading.Event()
+holder = threading.Thread(target=store.transact, args=(lambda _: (inside.set(), go.wait(20)),))
+if sys.argv[3] == "while writing":
+    holder.start()
+    inside.wait(20)
+child = os.fork()
+if child == 0:
+    for use in (
+        lambda: store.append("s", NewEvent("own", "{}")),
+        store.head,
+        lambda: store.watch.wait(9, 5),
+        lambda: next(iter(store.subscribe(0))),
+        lambda: store.writer.checkpoint(0),
+    ):
+        try:
+            print("used", use())
+        except Stopped as error:
+            print(error.code, flush=True)
+    store.close()
+    store.close()
+    del store
+    gc.collect()
+    sys.exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+go.set()
+began = time.process_time()
+time.sleep(0.5)
+print(time.process_time() - began < 0.2, store.append("s", NewEvent("own", "{}")).position, store.verify(), flush=True)
+store.close()
+"""
+
 
 def start(script: str, path: Path, *arguments: str) -> subprocess.Popen[str]:
     """A process that has opened the log."""
@@ -152,3 +189,14 @@ def test_wake_ups_cross_processes(path: Path) -> None:
     took.sort()
     assert took[30] < 0.05
     assert took[-1] < 0.9
+
+
+@pytest.mark.parametrize("when", ["idle", "while writing"])
+def test_a_forked_child_leaves_the_log_alone(path: Path, when: str) -> None:
+    """Every use is refused, nothing hangs, and the end of the child takes neither the parent's time nor its locks."""
+    process = start(FORK, path, when)
+    out, _ = process.communicate(timeout=60)
+    assert out.splitlines() == ["stopped"] * 5 + ["0", "True 2 []"]
+    assert process.returncode == 0
+    with EventStore.open(path) as store:
+        assert (store.head().position, problems(store)) == (2, [])
