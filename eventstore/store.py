@@ -168,7 +168,7 @@ class EventStore:
         self.writer: Writer | None = None
         if db is not None:
             self._watching = WriteWatch(db, self.statements)
-            self.writer = Writer(db, self._begin, self._committed, str(path.parent) if path else None)
+            self.writer = Writer(db, self._begin, self._committed, *((str(path.parent), f"{path}-wal") if path else ()))
             if head.synced_position < head.position:  # left by a process that died
                 self._sync_later()
 
@@ -325,7 +325,8 @@ class EventStore:
     def _doubt(self) -> None:
         """After a failed sync: nobody may write behind what the system believes to be on the disk and is not, until it was written anew. What is in
         doubt is gone at a boot, and so is this note of it, in shared memory."""
-        if self._doubted is not None and not self._closed and os.getpid() == self._pid:
+        doubtful = self.writer is not None and not self.writer.log_removed
+        if self._doubted is not None and doubtful and not self._closed and os.getpid() == self._pid:
             with suppress(OSError):
                 os.close(open_shared(self._doubted, os.O_WRONLY | os.O_CREAT))
 
@@ -460,6 +461,8 @@ class EventStore:
             version = events[-1].version
 
     def _look(self) -> int:
+        if self.writer is not None:
+            self.writer.look()
         with self._readers.borrow() as db:
             return read_head(db).position
 

@@ -16,6 +16,7 @@ What may go wrong, and what follows:
   SQLITE_FULL, NOMEM, INTERRUPT         SQLite rolls everything back; each waiting work is tried once more alone
   SQLITE_BUSY at BEGIN                  Busy for all who wait: another process held the lock beyond the bounded wait
   read-only file system                 ReadOnly: refused, reads go on
+  the write-ahead log is gone           final: Stopped, as what is written has no name any more
   any other I/O error, a failed sync    final: Stopped for these and all later callers, because what a failed fsync left in the page cache
                                         cannot be known
 Checkpoints are made here and not by SQLite, which would hide a failed sync of theirs.
@@ -55,6 +56,11 @@ in all it gives up after the time of `connection.BUSY_MS`, as SQLite would."""
 
 CLOSE_WAIT_SECONDS = 30.0
 """How long `close` waits for the commit under way. A card may stall for seconds; an interrupted leader must not hang the end for ever."""
+
+LOG_REMOVED = (
+    "the write-ahead log was removed while in use; restart. Never remove it, and never use another SQLite library on this log in the same process: "
+    "when that closes the file, the locks of this one are gone"
+)
 
 _WHOLE_ROLLBACK = (apsw.FullError, apsw.NoMemError, apsw.InterruptError)
 _REFUSED_WRITES = {apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_TRUNCATE, apsw.SQLITE_IOERR_DELETE, apsw.SQLITE_IOERR_SHMSIZE}
@@ -117,7 +123,7 @@ class Writer:
     """Commits works over one connection.
 
     `begin` makes the transaction object after BEGIN; `committed` is called after each commit and must not fail. `path` names the file system to
-    ask whether it became read-only.
+    ask whether it became read-only, `log` the write-ahead log, which has to stay where it is.
     """
 
     def __init__(
@@ -126,11 +132,16 @@ class Writer:
         begin: Callable[[], Transaction],
         committed: Callable[[Any], None],
         path: str | None = None,
+        log: str | None = None,
     ) -> None:
         self._db = db
         self._begin = begin
         self._committed = committed
         self._path = path
+        self._log = log
+        self._log_file: tuple[int, int] | None = None  # device and inode
+        self.log_removed = False
+        """Whether the write-ahead log was found removed or replaced."""
         self._gate = threading.Lock()
         self._waiting: deque[_Ticket] = deque()
         self._batch: deque[_Ticket] = deque()  # taken by the leader and not answered yet
@@ -150,6 +161,7 @@ class Writer:
             db.set_busy_handler(_wait_for_lock)
             db.wal_autocheckpoint(0)
             db.set_wal_hook(self._grown)
+        self.look()
 
     @property
     def stopped(self) -> str | None:
@@ -183,6 +195,25 @@ class Writer:
             raise ticket.error
         return ticket.result
 
+    def look(self) -> bool:
+        """Whether the write-ahead log still is the file that it was; from then on nothing can be written if not. Two microseconds; looks at the
+        name only, because opening and closing a file beside SQLite can take its locks away."""
+        if self._log is None:
+            return True
+        try:
+            found = os.stat(self._log)
+            file = (found.st_dev, found.st_ino)
+        except FileNotFoundError:
+            file = None
+        except OSError:
+            return True  # the card does not answer: whoever writes will learn what there is to learn
+        if self._log_file is None or file == self._log_file:
+            self._log_file = file
+            return True
+        self.log_removed = True
+        self._stopped = self._stopped or LOG_REMOVED
+        return False
+
     def checkpoint(self, wait_ms: int) -> bool:
         """Bring the write-ahead log into the database and cut it back to nothing; whether it was. Gives way to whoever writes, and after `wait_ms` to
         a reader of an older state; who comes to write meanwhile waits for it. Raises Stopped, OutOfSpace, ReadOnly: it fails as a commit does."""
@@ -192,6 +223,7 @@ class Writer:
             return False
         try:
             with self._gate:
+                self.look()
                 if self._stopped:
                     raise Stopped(self._stopped)
                 if self._leader is not None:
@@ -273,7 +305,7 @@ class Writer:
         self._crowd = len(self._batch)
         self._commit(list(self._batch))
         self._answer()
-        if self._wal_pages >= self._checkpoint_at and self._stopped is None:
+        if self._wal_pages >= self._checkpoint_at and self._stopped is None and self.look():
             self._checkpoint()
 
     def _answer(self) -> None:
@@ -322,6 +354,8 @@ class Writer:
                 transaction.finish(synced, relaxed)
                 committing = True
                 db.execute("COMMIT")
+                if synced and not self.look():
+                    return Stopped(LOG_REMOVED)
             else:
                 attempt.transaction = None
             attempt.committed = True
@@ -444,7 +478,10 @@ class Writer:
             failed, self._stopped = self._stopped, self._stopped or "the log was closed"
             if self._leader == threading.get_ident() or not self._idle.wait_for(lambda: self._leader is None, CLOSE_WAIT_SECONDS):
                 return
-            if failed is None and self._wal_pages:
+            if not self.look():
+                # What another program has begun since then must not be overwritten with pages of a file that is gone.
+                self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            elif failed is None and self._wal_pages:
                 self._checkpoint()
             connection.close(self._db)
 

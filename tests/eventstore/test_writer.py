@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import random
+import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -220,3 +223,69 @@ def test_interrupts_at_any_moment(path: Path) -> None:
         assert len(acknowledged) == 12 * ROUNDS
         assert problems(store) == []
         assert store.append("last", event()).position == 12 * ROUNDS + 1
+
+
+def remove(path: Path) -> None:
+    """What a tidy administrator may do."""
+    os.unlink(f"{path}-wal")
+
+
+def use_another_library(path: Path) -> None:
+    """Its close takes the locks of the whole process away, and believes to be the last."""
+    db = sqlite3.connect(path)
+    assert db.execute("SELECT count(*) FROM events").fetchone() == (2,)
+    db.close()
+    assert not Path(f"{path}-wal").exists()
+
+
+def replace(path: Path) -> None:
+    """Another file in its place."""
+    remove(path)
+    Path(f"{path}-wal").touch()
+
+
+@pytest.mark.parametrize("gone", [remove, use_another_library, replace])
+@pytest.mark.parametrize("way", ["durable", "relaxed", "look", "checkpoint"])
+def test_nothing_is_acknowledged_into_a_log_that_is_gone(path: Path, gone: Callable[[Path], None], way: str) -> None:
+    """The next durable append is refused, as is every one after that; relaxed ones as soon as a look has seen it. The database stays whole."""
+    store = EventStore.open(path)
+    store.append("s", event())
+    store.append("s", event(), durable=False)  # the first after an orderly end would wait for the disk
+    assert store.writer is not None
+    assert store.writer.look()
+    gone(path)
+    if way == "relaxed":
+        store.append("s", event(), durable=False)
+        with pytest.raises(Stopped, match="removed while in use"):
+            store.sync()
+    elif way == "look":
+        store.watch.wait(9, 0.1)
+        wait_until(lambda: store.writer is not None and store.writer.stopped is not None)
+    elif way == "checkpoint":
+        with pytest.raises(Stopped, match="removed while in use"):
+            store.writer.checkpoint(0)
+    for durable in (True, False):
+        with pytest.raises(Stopped, match="removed while in use"):
+            store.append("s", event(), durable=durable)
+    store.close()
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    db.close()
+    if gone is use_another_library:  # which has brought the events into the database; else they were in the log alone
+        with EventStore.open(path) as again:
+            assert (again.append("s", event()).position, problems(again)) == (3, [])
+
+
+def test_a_checkpoint_leaves_the_log_where_it_is(path: Path) -> None:
+    """Cut back to nothing or begun anew, by this process or another one that opens and closes: it is the same file."""
+    with EventStore.open(path) as store:
+        assert store.writer is not None
+        for _ in range(3):
+            store.append("s", event())
+            with EventStore.open(path) as other:
+                other.append("s", event())
+                assert other.writer is not None
+                other.writer.checkpoint(0)
+            assert store.writer.checkpoint(0)
+            assert store.writer.look()
+        assert store.append("s", event()).position == 7
