@@ -20,9 +20,11 @@ lint: .make/test
 faults: .make/test
 	$(BIN)/pytest -q -m long --timeout 3600 tests
 
-# Hostile requests by the hundred thousand.
+# Hostile requests by the hundred thousand, and ten rounds of the generated tests with examples that are drawn anew.
 fuzz: .make/test
 	PIXELOG_FUZZ_REQUESTS=100000 $(BIN)/pytest -q tests/api/http/test_hostile.py
+	@files=$$(grep -rl --include='test_*.py' 'from hypothesis' tests); for round in 1 2 3 4 5 6 7 8 9 10; do \
+		echo "== round $$round"; PIXELOG_EXAMPLES=drawn $(BIN)/pytest -q --timeout 1200 $$files || exit 1; done
 
 # The page in a real Chromium (apt install chromium).
 page: .make/page .make/axe.min.js
