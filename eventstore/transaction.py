@@ -13,7 +13,7 @@ import apsw
 import msgspec
 
 from eventstore import chain
-from eventstore.clock import Reading, logtime_at, uuid7
+from eventstore.clock import Reading, logtime_at, uuid7s
 from eventstore.errors import ConditionFailed, Invalid, KeyReused, TooLarge, WrongVersion
 from eventstore.reading import COLUMNS, read_head
 from eventstore.record import (
@@ -142,38 +142,40 @@ class Transaction:
         if not events:
             return ()
         # All are looked at before the first is written: a refused append has written nothing.
-        bodies = [_body(stream, event, origin) for event in events]
+        bodies = _bodies(stream, events, origin)
         reading = self.reading
         if self.head.dirty and reading.boot_id != self.head.boot_id:
             self.new_epoch()
         head, wall_us = self.head, reading.wall_us
         actor, correlation_id, causation_id = origin.actor, origin.correlation_id, origin.causation_id
-        position, version, link, logtime_us = head.position, self.version(stream), head.chain, self.now_us - 1
+        position, version, chain_, logtime_us = head.position, self.version(stream), head.chain, self.now_us - 1
+        ids = uuid7s(wall_us, len(events), self._randomness)
         rows: list[tuple[Any, ...]] = []
         recorded: list[RecordedEvent] = []
-        for event, body in zip(events, bodies, strict=True):
+        for event, body, id in zip(events, bodies, ids, strict=True):
             position += 1
             version += 1
             logtime_us += 1
-            id = event.id or uuid7(wall_us, self._randomness(10))
-            tags = _encode_tags(event.tags).decode() if event.tags else None  # a JSON array of strings: `_body` saw to it
+            type, schema_version, data, some, id = event.type, event.schema_version, event.data, event.tags, event.id or id
+            tags = _encode_tags(some).decode() if some else None  # a JSON array of strings: `_body` saw to it
             header = chain.header(
-                position, version, event.schema_version, logtime_us, wall_us, id,
-                stream, event.type, actor, correlation_id, causation_id, tags,
+                position, version, schema_version, logtime_us, wall_us, id,
+                stream, type, actor, correlation_id, causation_id, tags,
             )  # fmt: skip
-            link = chain.link(link, header, sha256(body).digest())
+            chain_ = chain.link(chain_, header, sha256(body).digest())
             rows.append(
-                (position, stream, version, event.type, event.schema_version, id, logtime_us, wall_us,
-                 actor, correlation_id, causation_id, tags, event.data, link)
+                (position, stream, version, type, schema_version, id, logtime_us, wall_us,
+                 actor, correlation_id, causation_id, tags, data, chain_)
             )  # fmt: skip
-            done = RecordedEvent(
-                position, stream, version, event.type, event.schema_version, id, logtime_us, wall_us,
-                actor, correlation_id, causation_id, tuple(event.tags), event.data, link,
+            recorded.append(
+                RecordedEvent(
+                    position, stream, version, type, schema_version, id, logtime_us, wall_us,
+                    actor, correlation_id, causation_id, tuple(some), data, chain_,
+                )
             )  # fmt: skip
-            recorded.append(done)
         self._insert(rows, recorded)
         self.head = Head(
-            position, link, logtime_us, wall_us, reading.boot_id,
+            position, chain_, logtime_us, wall_us, reading.boot_id,
             reading.boottime_us + (logtime_us - self._base_us), head.epoch, head.dirty, head.synced_position,
         )  # fmt: skip
         self._appended[stream] = version
@@ -361,8 +363,8 @@ def request_fingerprint(
         _check_form(condition)
     for stream, events, expected in batch:
         short_form(stream, expected)
-        for event in events:
-            _body(stream, event, origin)
+        if events:
+            _bodies(stream, events, origin)
     return sha256(msgspec.json.encode([batch, [msgspec.structs.asdict(condition) for condition in conditions]])).digest()
 
 
@@ -393,12 +395,23 @@ def _utf8(what: str, text: Any) -> bytes:
         raise Invalid(f"{what} is not Unicode text (half of a surrogate pair at character {error.start})") from error
 
 
-_NAMES = ("a stream", "an event's type", "an actor", "a correlation id", "a causation id")
+_NAMES_OF_ORIGIN = ("an actor", "a correlation id", "a causation id")
 
 
-def _body(stream: str, event: Any, origin: Origin) -> bytes:
-    """The bytes of the event's data. Raise TooLarge beyond a limit, Invalid for what the chain could not take in or nobody could read again."""
+def _bodies(stream: Any, events: Sequence[Any], origin: Any) -> list[bytes]:
+    """The bytes of the data of each event. Raise TooLarge beyond a limit, Invalid for what the chain could not take in or nobody could read again."""
     scope_of(origin)
+    if origin is not NOBODY:
+        for what, name in zip(_NAMES_OF_ORIGIN, (origin.actor, origin.correlation_id, origin.causation_id), strict=True):
+            if name is not None:
+                _check_name(what, name)
+    if not stream:
+        raise Invalid("an event needs a stream and a type")
+    _check_name("a stream", stream)
+    return [_body(event) for event in events]
+
+
+def _body(event: Any) -> bytes:
     if not isinstance(event, NewEvent):
         raise Invalid(f"what is appended is a NewEvent, not {event!r:.80}")
     body = _utf8("an event's data", event.data)
@@ -407,11 +420,9 @@ def _body(stream: str, event: Any, origin: Origin) -> bytes:
         raise TooLarge(
             f"an event of {size_bytes} bytes; the limit is {EVENT_BYTES_MAX}: put large content into a blob and name it"
         )
-    if not stream or not event.type:
+    if not event.type:
         raise Invalid("an event needs a stream and a type")
-    for what, name in zip(_NAMES, (stream, event.type, origin.actor, origin.correlation_id, origin.causation_id), strict=True):
-        if name is not None:
-            _check_name(what, name)
+    _check_name("an event's type", event.type)
     if event.tags != ():
         for tag in names(event.tags, "tags"):
             _check_name("a tag", tag)
