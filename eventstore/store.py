@@ -40,6 +40,7 @@ from eventstore.record import (
 )
 from eventstore.statements import READ_SECONDS_MAX, Statements, WriteWatch
 from eventstore.subscription import Subscription
+from eventstore.syncing import Behind, Syncer
 from eventstore.tail import Tail
 from eventstore.transaction import Remembered, Transaction, Versions, listed, request_fingerprint, scope_of, short_form
 from eventstore.verify import Problem, StartCheck, check, check_start
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SYNC_AFTER_SECONDS = 9.0
-"""Relaxed events are on the disk within ten seconds; one second is left for the sync itself."""
+"""Relaxed events are on the disk within ten seconds; half a second at least is left for the sync itself."""
 
 CLOSE_WAIT_SECONDS = 10.0
 """How long `close` waits for the thread that syncs. A card may stall for seconds."""
@@ -140,6 +141,7 @@ class EventStore:
     ) -> None:
         self.path = path
         self._doubted = None if path is None else _doubted(path)
+        self._doubt_said = False
         self.statements = statements or Statements()
         """What is known of slow statements."""
         self.started = started
@@ -151,12 +153,8 @@ class EventStore:
         self._readers = readers
         self._memory_lock = lock
         self._pid = os.getpid()
-        self._dirty_seen = False
         self._closed = False
-        self._sync_after_seconds = sync_after_seconds
-        self._unsynced = threading.Event()
-        self._stop_syncer = threading.Event()
-        self._syncer: threading.Thread | None = None
+        self._syncer = Syncer(self._behind, self.sync, sync_after_seconds)
         bell = Bell(runtime_folder(path.parent) / _bell(path)) if path is not None else None
         self.watch = HeadWatch(self._look, bell)
         self.tail = Tail(self.watch, self.reading, lock)
@@ -169,8 +167,8 @@ class EventStore:
         if db is not None:
             self._watching = WriteWatch(db, self.statements)
             self.writer = Writer(db, self._begin, self._committed, *((str(path.parent), f"{path}-wal") if path else ()))
-            if head.synced_position < head.position:  # left by a process that died
-                self._sync_later()
+            if path is not None:
+                self._syncer.start()
 
     @classmethod
     def open(
@@ -324,15 +322,16 @@ class EventStore:
 
     def _doubt(self) -> None:
         """After a failed sync: nobody may write behind what the system believes to be on the disk and is not, until it was written anew. What is in
-        doubt is gone at a boot, and so is this note of it, in shared memory."""
-        doubtful = self.writer is not None and not self.writer.log_removed
-        if self._doubted is not None and doubtful and not self._closed and os.getpid() == self._pid:
+        doubt is gone at a boot, and so is this note of it, in shared memory. Said once: who opens the log anew puts an end to it."""
+        in_doubt = self.writer is not None and self.writer.in_doubt and not self._doubt_said
+        if self._doubted is not None and in_doubt and os.getpid() == self._pid:
             with suppress(OSError):
                 os.close(open_shared(self._doubted, os.O_WRONLY | os.O_CREAT))
+                self._doubt_said = True
 
-    def sync(self, clean: bool = False) -> None:
-        """Bring relaxed events to the disk now. `clean` also notes that none are under way (an orderly end)."""
-        self.transact(lambda transaction: transaction.mark_synced(clean))
+    def sync(self) -> None:
+        """Bring relaxed events to the disk now, those of other processes, too."""
+        self.transact(lambda transaction: transaction.sync_up_to(transaction.head.position))
 
     def _begin(self) -> Transaction:
         if self._db is None:
@@ -346,39 +345,25 @@ class EventStore:
         self._watching.committed()
         head = transaction.head
         transaction.committed()
-        self._dirty_seen = head.dirty
-        if head.synced_position < head.position:
-            self._sync_later()
+        if head.synced_position < head.position and self.path is not None:
+            self._syncer.note()
         # The bell first, and whatever the watch knows already: a look of our own may have seen this commit before we came here to tell others.
         if head.position > self._rung:
             self._rung = head.position
             self.watch.ring(head.position)
         self.watch.announce(head.position)
 
-    def _sync_later(self) -> None:
-        self._unsynced.set()
-        if self._syncer is None and self.path is not None:
-            syncer = threading.Thread(target=self._sync_loop, name="pixelog-sync", daemon=True)
-            try:
-                syncer.start()
-            except RuntimeError:
-                return  # no thread to be had now; what was committed stands, and the next commit asks again
-            self._syncer = syncer
-
-    def _sync_loop(self) -> None:
-        while True:
-            self._unsynced.wait()
-            if self._stop_syncer.wait(self._sync_after_seconds):
-                return
-            self._unsynced.clear()
-            try:
-                head = self.head()
-                if head.synced_position < head.position:
-                    self.sync()
-            except Stopped:
-                return
-            except (Refused, apsw.Error):
-                self._unsynced.set()  # no room, or another process is writing: the events stay unsynced until the next try
+    def _behind(self) -> Behind | None:
+        """What the syncer wants to know: whether the disk has not all of the log, and since when."""
+        if self.writer is not None and self.writer.stopped is not None:
+            raise Stopped(self.writer.stopped)
+        with self._readers.borrow() as db:
+            head = read_head(db)
+            if head.synced_position >= head.position:
+                return None
+            # None: a gap, of which `verify` speaks; then it is old.
+            logtime_us: int | None = db.execute("SELECT logtime FROM events WHERE position = ?", (head.synced_position + 1,)).get
+        return Behind(head.synced_position, (logtime_at(head, self.clock.read()) - (logtime_us or 0)) / 1_000_000)
 
     # -- reading -------------------------------------------------------------------------------------------------------------------
 
@@ -482,20 +467,30 @@ class EventStore:
         if self._closed or os.getpid() != self._pid:
             return
         self._closed = True
-        self._stop_syncer.set()
-        self._unsynced.set()
-        if self._syncer is not None:
-            self._syncer.join(CLOSE_WAIT_SECONDS)
+        self._syncer.end(CLOSE_WAIT_SECONDS)
         self.watch.close()
-        try:
-            if self.writer is not None and self.writer.stopped is None and self._dirty_seen:
-                self.sync(clean=True)
-        except Refused:
-            pass  # no room, or another process is writing: the log stays marked as not ended in order, which is true
-        finally:
-            self._readers.close()
-            if self.writer is not None:
-                self.writer.close()
+        self._readers.close()
+        if self.writer is not None:
+            try:
+                if self.path is None:
+                    self.writer.close()
+                else:
+                    self.writer.close(lambda db: self._is_unsettled(read_head(db)), self._settle)
+            except Refused:
+                pass  # no room, or another process is writing: the log stays marked as not ended in order, which is true
+            finally:
+                self._doubt()
+
+    def _is_unsettled(self, head: Head) -> bool:
+        """Whether an orderly end has something to write, left by this process or by one that was killed: events to sync, or a note to clear. The note
+        of an earlier boot stays until the next event tells the readers."""
+        return head.synced_position < head.position or (head.dirty and head.boot_id == self.clock.read().boot_id)
+
+    def _settle(self, transaction: Transaction) -> None:
+        """Bring all to the disk and clear the note in the same commit: the note is gone only if everything before is there. Others may have the log
+        open: whoever leaves something unsynced later has its note on the disk first, and clears it at its own end."""
+        if self._is_unsettled(transaction.head):  # or another was quicker
+            transaction.mark_synced(clean=True)
 
     def __enter__(self) -> EventStore:
         return self

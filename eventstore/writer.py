@@ -142,6 +142,8 @@ class Writer:
         self._log_file: tuple[int, int] | None = None  # device and inode
         self.log_removed = False
         """Whether the write-ahead log was found removed or replaced."""
+        self.in_doubt = False
+        """Whether an I/O error stopped it, so that what the system takes for written may not be on the disk."""
         self._gate = threading.Lock()
         self._waiting: deque[_Ticket] = deque()
         self._batch: deque[_Ticket] = deque()  # taken by the leader and not answered yet
@@ -453,6 +455,7 @@ class Writer:
                 return OutOfSpace("the disk has no room for the index of the write-ahead log; free some space and try again")
             case apsw.IOError() | apsw.CorruptError() | apsw.CantOpenError():
                 self._stopped = f"writing to the log failed ({error}); restart to recover from what is on the disk"
+                self.in_doubt = True
                 # SQLite would bring the log into the database at the end, from a page cache that cannot be believed any more.
                 self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
                 return Stopped(self._stopped)
@@ -469,21 +472,43 @@ class Writer:
         except OSError:
             return False
 
-    def close(self) -> None:
-        """Wait for the commits under way (bounded), refuse further work, bring the write-ahead log home and close the connection. In a
-        forked child: nothing, see `forks`."""
+    def close(
+        self, wanted: Callable[[apsw.Connection], bool] = lambda _: False, last: Callable[[Any], Any] = lambda _: None
+    ) -> None:
+        """Refuse further work, wait for the commits under way (bounded), then run the durable work `last` if it is `wanted`, bring the write-ahead
+        log home and close the connection. Nothing of this process is committed after `last`. In a forked child: nothing, see `forks`.
+
+        Raises what kept `last` from being committed, as `submit` does; the connection is closed all the same."""
         if os.getpid() != self._pid:
             return
+        me = threading.get_ident()
         with self._gate:
             failed, self._stopped = self._stopped, self._stopped or "the log was closed"
-            if self._leader == threading.get_ident() or not self._idle.wait_for(lambda: self._leader is None, CLOSE_WAIT_SECONDS):
+            if self._leader == me or not self._idle.wait_for(lambda: self._leader is None, CLOSE_WAIT_SECONDS):
                 return
+            self._leader = me
+        try:
             if not self.look():
                 # What another program has begun since then must not be overwritten with pages of a file that is gone.
                 self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-            elif failed is None and self._wal_pages:
-                self._checkpoint()
+            elif failed is None:
+                self._finish(wanted, last)
+        finally:
             connection.close(self._db)
+            with self._gate:
+                self._pass_on()
+
+    def _finish(self, wanted: Callable[[apsw.Connection], bool], last: Callable[[Any], Any]) -> None:
+        ticket = _Ticket(last, durable=True)
+        try:
+            error = self._try([ticket]) if wanted(self._db) else None
+        except apsw.Error as unreadable:
+            error = unreadable
+        error = ticket.error if error is None else self._explain(error)
+        if not self.in_doubt and self._wal_pages:
+            self._checkpoint()
+        if error is not None:
+            raise error
 
 
 def _wait_for_lock(tries: int) -> bool:
