@@ -15,7 +15,7 @@ import { uploadsFromAnywhere } from "./uploads.js";
 // Views by the name that addresses and symbols have.
 const VIEWS = { panel: "Panel", loop: "Loop", library: "Library", message: "Message", settings: "Settings" };
 
-// On a narrow screen one view at a time is shown, named by the address; on a wide one all are, and the address scrolls.
+// A narrow screen shows the view that the address names; a wide one all, and the address scrolls.
 function view() {
 	const name = location.hash.slice(1);
 	const shown = Object.hasOwn(VIEWS, name) ? name : "panel";

@@ -51,7 +51,7 @@ function signIn({ status }) {
 
 function show() {
 	at("link").dataset.link = store.link.state;
-	setText(at("link-text"), LINKS[store.link.state]);
+	setText(at("link"), LINKS[store.link.state]);
 	const create = ([, kind, , action]) => make(`div.banner.${kind}`, icon("warn"), make("p"), action ?? "");
 	renew(at("banners"), notices(), ([key]) => key, create, (element, [, , text]) => setText(element.querySelector("p"), text));
 }

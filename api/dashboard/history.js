@@ -1,4 +1,4 @@
-/** Looking back: a slider over time that shows the screen and the loop as they were. Nothing is changed. */
+/** Looking back: a slider over time shows the screen and the loop as they were. */
 
 import { BASE, get } from "./api.js";
 import { at, make, setText } from "./dom.js";
@@ -26,7 +26,7 @@ const INEXACT = {
 const slider = at("past-slider");
 // The service's time (ms) at the slider's right end, while the page looks back.
 let anchor = null;
-// The moment (ms) that is to be shown, or null; and whether one is being read.
+// The moment (ms) to be shown, or null; and whether one is being read.
 let wanted = null;
 let reading = false;
 

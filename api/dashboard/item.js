@@ -1,35 +1,36 @@
 /** One item opened: what it is, why it failed, how long it stays, and what can be done with it. */
 
 import { mediaPath, patch } from "./api.js";
-import { at, button, icon, make } from "./dom.js";
+import { at, attempt, button, icon, make } from "./dom.js";
 import { activate, entryOf, removeItem, toggleInLoop } from "./media.js";
 import { itemOf, on, store } from "./store.js";
-import { attempt } from "./toasts.js";
 import { bytes, clock, KINDS, seconds } from "./words.js";
 
 const dialog = at("item");
+const body = at("item-body");
 let slug = null;
 let shown = "";
 
-/** Open an item's sheet. */
 export function openItem(wanted) {
 	slug = wanted;
 	shown = "";
 	show();
-	if (!dialog.open) dialog.showModal();
+	if (dialog.open) return;
+	dialog.showModal();
+	dialog.append(at("edge")); // beside an open dialog nothing is touched, nor heard
 }
 
 function show() {
 	const item = itemOf(slug);
 	const key = JSON.stringify([item, entryOf(slug) !== null]);
 	// Whoever types here is not disturbed.
-	if (!item || key === shown || dialog.querySelector("input:focus")) return;
+	if (!item || key === shown || body.querySelector("input:focus")) return;
 	shown = key;
-	const focus = dialog.contains(document.activeElement) && document.activeElement.dataset.act;
+	const focus = body.contains(document.activeElement) && document.activeElement.dataset.act;
 	const close = button(icon("remove"), "plain", () => dialog.close(), { ariaLabel: "Close" });
 	const top = make("div.sheet-top", make("h2", { id: "item-title" }, item.filename), close);
-	dialog.replaceChildren(top, item.status === "failed" ? failure(item) : preview(item), facts(item), stay(item), tools(item));
-	if (focus) dialog.querySelector(`[data-act=${focus}]`)?.focus();
+	body.replaceChildren(top, item.status === "failed" ? failure(item) : preview(item), facts(item), stay(item), tools(item));
+	if (focus) body.querySelector(`[data-act=${focus}]`)?.focus();
 }
 
 const preview = ({ url, filename }) => make("img.preview", { src: url, alt: `${filename} as it was uploaded` });
@@ -66,7 +67,7 @@ function tools({ slug, filename, status, url }) {
 	const away = button([icon("bin"), "Remove"], "quiet danger", async () => (await removeItem(slug, filename)) && dialog.close());
 	loop.dataset.act = "loop";
 	away.dataset.act = "remove";
-	return make("div.row", show, loop, save, away);
+	return make("div.deeds", show, loop, save, away);
 }
 
 export function itemSheet() {
@@ -75,5 +76,5 @@ export function itemSheet() {
 	dialog.onclick = ({ target }) => {
 		if (target === dialog) dialog.close(); // beside the sheet
 	};
-	dialog.onclose = () => document.body.append(at("toasts"));
+	dialog.onclose = () => document.body.append(at("edge"));
 }

@@ -1,12 +1,11 @@
-/** The library: all items as cards, newest first, with search; tapped to be shown, put into the loop or opened. */
+/** The library: all items as cards, newest first, with search. */
 
 import { get } from "./api.js";
-import { at, button, icon, make, renew, setEmpty, setIcon, setText, setTrack, track } from "./dom.js";
+import { at, button, icon, make, names, renew, setEmpty, setIcon, setNames, setText, setTrack, toast, track } from "./dom.js";
 import { openItem } from "./item.js";
 import { activate, entryOf, jobOf, pickButton, setThumbnail, thumbnail, toggleInLoop } from "./media.js";
 import { shownSlug } from "./panel.js";
 import { on, remember, store } from "./store.js";
-import { toast } from "./toasts.js";
 import { plural, summary } from "./words.js";
 
 // The state holds this many of the newest; more are asked for here.
@@ -55,14 +54,13 @@ async function read() {
 }
 
 function card() {
-	const names = make("div.names", make("strong"), make("small"));
 	const tools = make("div.row.tools", button([icon("add"), make("span", "Loop")], "chip small"), button(icon("more"), "plain"));
-	return make("li.item", button(thumbnail(), "face"), button("", "pill bad"), make("span.badge"), names, track(), tools);
+	return make("li.item", button(thumbnail(), "face"), button("", "pill bad"), make("span.badge"), names(), track(), tools);
 }
 
 function fill(element, item) {
 	const { slug, filename, status, error } = item;
-	const [face, pill, badge, names, work, tools] = element.children;
+	const [face, pill, badge, words, work, tools] = element.children;
 	const failed = status === "failed";
 	face.hidden = failed;
 	const on = shownSlug() === slug;
@@ -73,9 +71,8 @@ function fill(element, item) {
 	setThumbnail(face.firstChild, item);
 	badge.hidden = !on && (store.state.active !== slug || status === "ready" || failed);
 	setText(badge, on ? "On now" : "Shown when ready");
-	setText(names.firstChild, filename);
-	names.firstChild.title = filename;
-	setText(names.lastChild, WAITING[status] ?? summary(item));
+	setNames(words, filename, WAITING[status] ?? summary(item));
+	words.title = filename;
 	pill.hidden = !failed;
 	setText(pill, error ?? "");
 	pill.onclick = open;
@@ -99,6 +96,7 @@ function show() {
 	renew(at("library-list"), page.items, (item) => item.slug, card, fill);
 	setText(at("library-count"), page.total === total ? plural(total, "item") : `${page.total.toLocaleString()} of ${total.toLocaleString()}`);
 	at("library-more").hidden = !page.next || page.items.length >= CARDS_MAX;
+	at("library-search").parentElement.hidden = at("library-status").hidden = !total;
 	const empty = at("library-empty");
 	empty.hidden = page.items.length > 0;
 	if (empty.hidden) return;

@@ -1,12 +1,11 @@
-/** The loop: its entries in order, moved by hand or key, tapped to be shown; and the loop as it was, while the page looks back. */
+/** The loop: entries moved by hand or key, tapped to be shown; and the loop as it was, while the page looks back. */
 
 import { Refused, get, put } from "./api.js";
-import { at, button, icon, make, renew, setEmpty, setText, speak } from "./dom.js";
+import { at, attempt, button, icon, make, names, renew, setEmpty, setNames, setText, speak, toast } from "./dom.js";
 import { activate, addToLoop, pickButton, setThumbnail, takeOut, thumbnail } from "./media.js";
 import { nameOf, shownSlug } from "./panel.js";
 import { sortable } from "./sorting.js";
 import { itemOf, on, serviceNow, store } from "./store.js";
-import { attempt, toast } from "./toasts.js";
 import { clock, plural, seconds, summary } from "./words.js";
 
 // One way back for a walk of many steps.
@@ -22,7 +21,7 @@ let seen = null;
 let tag = null;
 // Rises when a move is refused: those made after it are void.
 let refusals = 0;
-// Moves not confirmed yet, and the position of the last that is: until that is read, the list stays as the hand left it.
+// Moves not confirmed, and the position of the last that is: until that is read, the list stays as the hand left it.
 let moving = 0;
 let awaited = 0;
 let moves = Promise.resolve();
@@ -35,8 +34,7 @@ const placeOf = (slug) => store.state.loop.items.findIndex((entry) => entry.slug
 function row() {
 	const grip = button(icon("grip"), "grip");
 	grip.setAttribute("aria-describedby", "loop-help");
-	const names = make("span.names", make("strong"), make("small"));
-	const main = button([thumbnail(), make("span.unseen", "Show now: "), names], "main");
+	const main = button([thumbnail(), make("span.unseen", "Show now: "), names()], "main");
 	return make("li.entry", grip, main, make("span.badge"), button(icon("remove"), "plain"));
 }
 
@@ -48,8 +46,7 @@ function fill(element, entry, place, past = store.past !== null) {
 	grip.ariaLabel = label(name, place);
 	main.onclick = () => activate(slug);
 	setThumbnail(main.firstChild, item);
-	setText(main.querySelector("strong"), name);
-	setText(main.querySelector("small"), item?.status === "failed" ? "Passed over" : details(entry, item));
+	setNames(main.lastChild, name, item?.status === "failed" ? "Passed over" : details(entry, item));
 	out.ariaLabel = `Take ${name} out of the loop`;
 	out.onclick = () => takeOut(slug, name);
 	for (const control of [grip, main, out]) control.disabled = past;
@@ -158,7 +155,6 @@ function offerBack(slug, name, entry) {
 	toast(`${name} moved to position ${to + 1}.`, { undo: () => addToLoop({ ...entry, at: from }), quiet: true });
 }
 
-// Change how the loop is gone through, and nothing else of it.
 const change = (traits) =>
 	attempt(async () => {
 		const { body, headers } = await get("/loop");

@@ -1,11 +1,10 @@
-/** What can be done with an item, from wherever it is shown; and how it is shown small. */
+/** What can be done with an item, wherever it is shown; and how it is shown small. */
 
 import { mediaPath, post, put, remove } from "./api.js";
-import { at, button, icon, make, setIcon } from "./dom.js";
+import { at, attempt, button, icon, make, setIcon, toast } from "./dom.js";
 import { store } from "./store.js";
-import { attempt, toast } from "./toasts.js";
 
-/** Entry of the loop for this slug, with its place; or null. */
+/** Its entry in the loop, with its place; or null. */
 export function entryOf(slug) {
 	const items = store.state?.loop.items ?? [];
 	const place = items.findIndex((entry) => entry.slug === slug);
@@ -16,23 +15,20 @@ export function entryOf(slug) {
 export const jobOf = (slug) =>
 	store.state?.jobs.find(({ kind, input, status }) => kind === "prepare" && input?.slug === slug && /queued|running/.test(status));
 
-/** Show it now. */
 export const activate = (slug) => attempt(() => put("/active", { slug }));
 
-/** Put it into the loop, or to another place in it: `{slug, at?, …}`; with `tag`, only into the loop that has that tag. */
+/** Put it into the loop, or to another place in it: `{slug, at?, …}`; with `tag`, only into that loop. */
 export const addToLoop = (entry, tag) => post("/loop/items", entry, { tag });
 
-/** Take it out of the loop, with a way back. */
 export async function takeOut(slug, name) {
 	const entry = entryOf(slug);
 	const done = await attempt(() => remove(`/loop/items/${encodeURIComponent(slug)}`));
 	if (done && entry) toast(`${name} is out of the loop.`, { undo: () => addToLoop(entry) });
 }
 
-/** Put it into the loop, or take it out when it is there. */
 export const toggleInLoop = (slug, name) => (entryOf(slug) ? takeOut(slug, name) : attempt(() => addToLoop({ slug })));
 
-/** Remove it from the library, with a way back to all that it was. Answers whether it was done. */
+/** Remove it, with a way back to all that it was. Answers whether it was done. */
 export async function removeItem(slug, name) {
 	const entry = entryOf(slug);
 	const active = store.state.active === slug;
@@ -46,18 +42,20 @@ export async function removeItem(slug, name) {
 	return done;
 }
 
-/** A way in for files. */
 export const pickButton = () => button([icon("upload"), "Add files"], "primary", () => at("pick").click());
 
 /** The small picture of an item, or what stands for it. */
 export const thumbnail = () => make("span.thumb", make("img", { alt: "", loading: "lazy", hidden: true, draggable: false }), icon("library"));
 
-/** Make a thumbnail show this item. */
 export function setThumbnail(element, item) {
 	const picture = element.firstChild;
+	picture.onerror = () => {
+		picture.hidden = true;
+		picture.removeAttribute("src"); // the next state tries again
+	};
 	setIcon(element.lastChild, item?.status === "failed" ? "warn" : "library");
 	const wanted = item?.thumbnailUrl ? `${item.thumbnailUrl}?v=${item.version}` : "";
-	if (picture.getAttribute("src") === wanted) return;
+	if ((picture.getAttribute("src") ?? "") === wanted) return;
 	picture.setAttribute("src", wanted);
 	picture.hidden = !wanted;
 }

@@ -1,9 +1,8 @@
 /** Messages over the media: write one, see which are on the panel, take one away. */
 
 import { post, remove } from "./api.js";
-import { at, button, choices, icon, make, renew, setText, speak } from "./dom.js";
+import { at, attempt, button, choices, icon, make, renew, setText, speak, toast } from "./dom.js";
 import { on, serviceNow, store } from "./store.js";
-import { attempt, toast } from "./toasts.js";
 import { clock } from "./words.js";
 
 const PRIORITIES = { info: "Info", warning: "Warning", critical: "Critical" };

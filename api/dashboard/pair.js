@@ -1,4 +1,4 @@
-/** Signs this browser in: by the code behind the #, which a link brings, or by one that is typed. Then goes on to the page. */
+/** Signs this browser in, by the code behind the # of a link or one that is typed, and goes on to the page. */
 
 import { post } from "./api.js";
 import { at } from "./dom.js";
@@ -29,7 +29,7 @@ at("form").onsubmit = (event) => {
 	else at("code").focus();
 };
 
-// The code that the address brings; it is taken out of the address, so that no history keeps it.
+// The code is taken out of the address, so that no history keeps it.
 function fromAddress() {
 	const code = location.hash.slice(1, 25);
 	if (!code) return;

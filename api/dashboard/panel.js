@@ -1,31 +1,27 @@
 /** The panel: its picture as it is, what is on and what is next, and the buttons under it. */
 
 import { post } from "./api.js";
-import { at, setIcon, setText } from "./dom.js";
+import { at, attempt, setIcon, setText } from "./dom.js";
 import { emit, itemOf, on, store } from "./store.js";
-import { attempt } from "./toasts.js";
 import { seconds } from "./words.js";
 
-// What the device's frame takes of the room on either side, in CSS pixels.
+// What the device's frame takes, in CSS pixels.
 const FRAME_PX = 44;
 
 const canvas = at("screen");
-let size = { width: 240, height: 320 };
 
-/** A slug's file name, as far as it is known. */
 export const nameOf = (slug) => itemOf(slug)?.filename ?? slug;
 
 /** What is on the panel: the player's word while it lives, else the log's. */
 export const shownSlug = () => (store.player ?? store.state?.player)?.slug ?? null;
 
-/** Draw a picture of the panel's memory, upright as the panel hangs, if it `isWanted` still when it is decoded. */
+/** Draw the panel's memory as the panel hangs, if it `isWanted` still when it is decoded. */
 export async function draw(blob, isWanted) {
 	const picture = await createImageBitmap(blob);
 	if (!isWanted()) return;
 	const turn = store.past?.rotation ?? store.state?.settings.rotation ?? 0;
 	const [width, height] = turn % 180 ? [picture.height, picture.width] : [picture.width, picture.height];
-	if (size.width !== width || size.height !== height) {
-		size = { width, height };
+	if (canvas.width !== width || canvas.height !== height) {
 		Object.assign(canvas, { width, height });
 		scale();
 	}
@@ -39,11 +35,11 @@ export async function draw(blob, isWanted) {
 // Make each pixel of the panel a whole number of the browser's: nothing shimmers.
 function scale() {
 	const style = getComputedStyle(at("panel"));
-	const across = Math.min(parseFloat(style.getPropertyValue("--glass-width")), at("panel").clientWidth - FRAME_PX) / size.width;
-	const down = parseFloat(style.getPropertyValue("--glass-height")) / size.height;
+	const across = Math.min(parseFloat(style.getPropertyValue("--glass-width")), at("panel").clientWidth - FRAME_PX) / canvas.width;
+	const down = parseFloat(style.getPropertyValue("--glass-height")) / canvas.height;
 	const factor = Math.max(1, Math.floor(Math.min(across, down) * devicePixelRatio)) / devicePixelRatio;
-	canvas.style.width = `${size.width * factor}px`;
-	canvas.style.height = `${size.height * factor}px`;
+	canvas.style.width = `${canvas.width * factor}px`;
+	canvas.style.height = `${canvas.height * factor}px`;
 }
 
 /** Say why there is no picture; empty: there is one. */
@@ -58,8 +54,9 @@ export function dark(text) {
 let ticking = null;
 let progress = null;
 
-// Start and length of the present turn, ms of the browser's time; a single item's turns follow each other without a word.
+// Start and length (ms) of the turn, in the browser's time; a single item's turns follow each other without a word.
 function turn() {
+	if (store.past || store.link.state === "lost") return null;
 	const { startedAt, endsAt } = store.player ?? {};
 	const start = Date.parse(startedAt) - store.clock;
 	const length = Date.parse(endsAt) - Date.parse(startedAt);
@@ -69,7 +66,7 @@ function turn() {
 
 function tick() {
 	clearTimeout(ticking);
-	const now = store.past ? null : turn();
+	const now = turn();
 	const left = now && (now.start + now.length - Date.now()) / 1000;
 	setText(at("now-left"), now ? `${seconds(Math.ceil(left))} left` : "");
 	if (now && !document.hidden) ticking = setTimeout(tick, ((left * 1000) % 1000) + 5);
@@ -77,7 +74,7 @@ function tick() {
 
 function run() {
 	progress?.cancel();
-	const now = store.past ? null : turn();
+	const now = turn();
 	if (now) {
 		const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
 		const easing = calm ? `steps(${Math.ceil(now.length / 1000)})` : "linear";
@@ -98,15 +95,15 @@ export function say(mood, tag, name, next) {
 }
 
 function show() {
-	const { state, player, past } = store;
+	const { link, state, player, past } = store;
 	if (!state || past) return;
 	const { playing, held } = state.player;
 	const slug = shownSlug();
 	const display = state.settings.name;
 	if (slug) {
-		const mood = !playing ? "paused" : held ? "held" : "on";
-		const tag = { paused: "Paused", held: "Held", on: "On now" }[mood];
-		say(mood, tag, nameOf(slug), nextLine(slug, player?.next, playing, held));
+		const mood = link.state === "lost" ? "past" : !playing ? "paused" : held ? "held" : "on";
+		const tag = { past: "Was on", paused: "Paused", held: "Held", on: "On now" }[mood];
+		say(mood, tag, nameOf(slug), mood === "past" ? "" : nextLine(slug, player?.next, playing, held));
 	} else if (state.media.total) say("on", "Idle", "Nothing is playing", "Tap something in the library to show it.");
 	else say("on", "Idle", "Nothing to show yet", "Add a picture and it appears here.");
 	const toggle = at("toggle");
@@ -123,7 +120,6 @@ function nextLine(slug, next, playing, held) {
 	return next && next !== slug ? `${playing ? "Next" : "Then"}: ${nameOf(next)}` : "";
 }
 
-/** Show again what is so now. */
 export function present() {
 	show();
 	run();
@@ -132,7 +128,7 @@ export function present() {
 export function panel() {
 	on("frame", (blob) => store.past || draw(blob, () => !store.past));
 	on("dark", (text) => store.past || dark(text));
-	on("player", present);
+	on("player link", present);
 	on("clock", run);
 	on("state items", show);
 	addEventListener("resize", scale);

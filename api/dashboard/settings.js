@@ -1,9 +1,9 @@
-/** Settings of the display: changed as they are touched. */
+/** Settings of the display, changed as they are touched; and the browsers that are signed in to it. */
 
-import { patch } from "./api.js";
-import { at, choices, make, setText } from "./dom.js";
-import { on, store } from "./store.js";
-import { attempt } from "./toasts.js";
+import { get, patch, remove } from "./api.js";
+import { at, attempt, button, choices, make, names, renew, setNames, setText } from "./dom.js";
+import { on, serviceNow, store } from "./store.js";
+import { clock } from "./words.js";
 
 // Fields by setting, and how a field's text becomes its value.
 const FIELDS = { brightness: Number, defaultDuration: Number, name: String, timeZone: String };
@@ -61,6 +61,40 @@ function showBrightness() {
 	setText(at("brightness-text"), `${at("set-brightness").value} %`);
 }
 
+// -- signed-in browsers --
+
+// What a browser says of itself holds the first three letters of these, the most telling first.
+const BROWSERS = ["Edge", "Firefox", "Chrome", "Safari", "Browser"];
+const MACHINES = ["iPhone", "iPad", "Android", "Windows", "Mac", "Linux", "another machine"];
+
+const row = () => make("li.row", names(), button("", "quiet"));
+
+function fill(element, { id, agent, openedAt, current }) {
+	const [words, away] = element.children;
+	const name = [BROWSERS, MACHINES].map((all) => all.find((one) => agent?.includes(one.slice(0, 3))) ?? all.at(-1)).join(" on ");
+	setNames(words, name, `${current ? "This browser, since" : "Since"} ${clock(Date.parse(openedAt), serviceNow())}`);
+	const label = (text) => {
+		setText(away, text);
+		away.ariaLabel = `${text} ${name}`;
+	};
+	label("Sign out");
+	// Only a new code brings it back, so it takes two presses.
+	away.onblur = () => label("Sign out");
+	away.onclick = async () => {
+		if (away.textContent === "Sign out") label("Really?");
+		else if ((await attempt(() => remove(`/sessions/${id}`))) && current) location.replace("/pair");
+	};
+}
+
+async function read() {
+	const answer = await get("/sessions?limit=200").catch(() => null);
+	if (!answer) return; // the line broke: read again when it is back
+	const { items } = answer.body;
+	renew(at("access-list"), items, ({ id }) => id, row, fill);
+	const here = items.some(({ current }) => current) ? "" : "This browser needs no signing in. ";
+	setText(at("access-help"), `${here}Others join by a link from “pixelog pair”.`);
+}
+
 export function settings() {
 	at("settings-form").onsubmit = (event) => event.preventDefault();
 	for (const [name, typed] of Object.entries(FIELDS)) {
@@ -77,4 +111,6 @@ export function settings() {
 	}
 	offerZones();
 	on("state player", show);
+	on("link", ({ state }) => state === "live" && read());
+	on("event", ({ type }) => type.startsWith("session.") && read());
 }

@@ -1,4 +1,4 @@
-/** Bringing a list into another order, by mouse, pen, finger or keyboard. Knows rows and places, not what they stand for. */
+/** Bringing a list into another order, by mouse, pen, finger or keyboard. Knows rows, not what they stand for. */
 
 const EDGE_PX = 70;
 const SCROLL_PX = 12;

@@ -1,72 +1,60 @@
-/** What this tab knows, from the follower, and who wants to hear of it. The one place that holds state of the service. */
+/** What this tab knows of the service, and who wants to hear of it. */
 
 import { get } from "./api.js";
 
-// A tab with another page version gets a worker of its own.
-const WORKER = "pixelog-1";
 // Items remembered by slug: more than anyone looks at.
 const ITEMS_MAX = 2000;
 
 export const store = { link: { state: "connecting" }, state: null, player: null, frame: null, clock: 0, items: new Map(), past: null };
 
 const listeners = new Map();
-let ask = () => {};
+// To the follower.
+let port = null;
 
 /** Call `listener(value)` whenever one of these kinds changes, of: link state player clock event frame dark items past shown. */
 export function on(kinds, listener) {
 	for (const kind of kinds.split(" ")) listeners.set(kind, [...(listeners.get(kind) ?? []), listener]);
 }
 
-/** Tell those who listen. */
 export function emit(kind, value) {
 	for (const listener of listeners.get(kind) ?? []) listener(value);
 }
 
-/** The service's time in ms. */
 export const serviceNow = () => Date.now() + store.clock;
 
-/** Begin to follow. */
-export async function start() {
-	ask = sharedFollower() ?? (await ownFollower());
-	const watch = () => ask("watch", !document.hidden);
+export function start() {
+	try {
+		// Another version of the page gets a worker of its own, by another name.
+		const worker = new SharedWorker(new URL("./follower.js", import.meta.url), { type: "module", name: "pixelog-1" });
+		worker.onerror = () => store.state || useOwn();
+		use(worker.port);
+	} catch {
+		useOwn(); // no SharedWorker here
+	}
 	document.addEventListener("visibilitychange", watch);
 	addEventListener("pagehide", () => ask("bye"));
 	addEventListener("pageshow", watch);
 	addEventListener("online", retry);
+}
+
+function use(other) {
+	port = other;
+	port.onmessage = ({ data: { kind, value } }) => take(kind, value);
 	watch();
 }
 
-/** Try to connect now. */
+// The worker's work, done in this tab.
+async function useOwn() {
+	await import("./follower.js");
+	const { port1, port2 } = new MessageChannel();
+	self.onconnect({ ports: [port2] });
+	use(port1);
+}
+
+const ask = (name, value) => port?.postMessage({ ask: name, value });
+const watch = () => ask("watch", !document.hidden);
+
 export const retry = () => ask("retry");
-
-function sharedFollower() {
-	try {
-		const worker = new SharedWorker(new URL("./shared.js", import.meta.url), { type: "module", name: WORKER });
-		let heard = false;
-		worker.onerror = async () => {
-			if (!heard) {
-				ask = await ownFollower();
-				ask("watch", true);
-			}
-		};
-		worker.port.onmessage = ({ data: { kind, value } }) => {
-			heard = true;
-			take(kind, value);
-		};
-		return (name, value) => worker.port.postMessage({ ask: name, value });
-	} catch {
-		return null; // no SharedWorker here
-	}
-}
-
-async function ownFollower() {
-	const { Follower } = await import("./follower.js");
-	const follower = new Follower(take);
-	return (name, value) => {
-		if (name === "retry") follower.retry();
-		else follower.watch(name === "watch" && value);
-	};
-}
 
 function take(kind, value) {
 	if (kind in store) store[kind] = value;
@@ -77,13 +65,12 @@ function take(kind, value) {
 
 // -- items by slug --
 
-// Pages of the library read for items that are missing: 10,000 items.
+// Pages read for missing items: 10,000 items.
 const PAGES_MAX = 50;
 
 const missing = new Set();
 const asked = new Set();
 
-/** Keep an item. */
 export function remember(item) {
 	store.items.delete(item.slug);
 	store.items.set(item.slug, item);
@@ -112,7 +99,6 @@ async function askMissing() {
 	missing.clear();
 	let cursor = "";
 	for (let page = 0; page < PAGES_MAX && slugs.size && cursor !== null; page += 1) {
-		// When the line is down, what is missing is asked for again once it is back.
 		const answer = await get(`/media?limit=200&cursor=${encodeURIComponent(cursor)}`).catch(() => null);
 		for (const item of answer?.body.items ?? []) if (slugs.delete(item.slug)) remember(item);
 		cursor = answer?.body.next ?? null;

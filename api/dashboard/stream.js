@@ -1,4 +1,4 @@
-/** Endless answers cut into their parts: server-sent events, and the film of the screen. No state beyond the answer. */
+/** Endless answers cut into their parts: server-sent events, and the film of the screen. */
 
 // The head of a part is shorter than this.
 const HEAD_BYTES = 1024;

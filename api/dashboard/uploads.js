@@ -1,24 +1,23 @@
-/**
- * Files on their way into the library, from wherever they come until they can be shown. One that was interrupted is sent again from its start,
- * as the same request, so that it is never taken twice.
- */
+/** Files on their way into the library. One that was interrupted is sent again from its start, as the same request: it is never taken twice. */
 
 import { BASE, newKey, sentence } from "./api.js";
-import { at, button, icon, make, renew, setText, setTrack, speak, track } from "./dom.js";
+import { at, button, icon, make, names, renew, setText, setTrack, speak, toast, track } from "./dom.js";
 import { openItem } from "./item.js";
 import { jobOf } from "./media.js";
 import { itemOf, on, remember, store } from "./store.js";
 import { bytes, plural } from "./words.js";
 
-// Sent at once: two keep the line full while the disk syncs.
+// At once: the line stays full while the disk syncs.
 const LINES = 2;
 // Starts of one file.
 const TRIES_MAX = 5;
 const AGAIN_MS = 1500;
-// A finished upload stays this long, to be seen.
+// A finished one stays so long, to be seen.
 const DONE_MS = 5000;
+// Files looked at in dropped folders: the list stays swift.
+const FOLDER_MAX = 500;
 
-// In order of arrival: `{file, toLoop, key, tries, state, sent, note, slug}`; the states are the keys of LINE.
+// `{file, toLoop, key, tries, state, sent, note, slug}`; the states are the keys of LINE.
 let uploads = [];
 
 function addFiles(files) {
@@ -41,7 +40,7 @@ function send(upload) {
 	Object.assign(upload, { state: "sending", sent: 0, note: "", tries: upload.tries + 1 });
 	const form = new FormData();
 	form.append("addToLoop", String(upload.toLoop));
-	form.append("file", file, file.name);
+	form.append("file", file);
 	const request = new XMLHttpRequest(); // fetch does not tell how much was sent
 	upload.request = request;
 	request.open("POST", `${BASE}/media`);
@@ -88,7 +87,6 @@ function later(upload, note, wait) {
 	setTimeout(resume, wait, [upload]);
 }
 
-// Send again what was interrupted, if the service is there.
 function resume(broken) {
 	if (store.link.state !== "live") return;
 	for (const upload of broken) if (upload.state === "broken") upload.state = "waiting";
@@ -101,7 +99,6 @@ function drop(upload) {
 	pump();
 }
 
-// Follow what was sent until it can be shown.
 function follow() {
 	for (const upload of uploads) {
 		const item = upload.state === "preparing" ? itemOf(upload.slug) : null;
@@ -115,12 +112,13 @@ function follow() {
 	if (uploads.length) show();
 }
 
-// -- to be seen --
+function row() {
+	const words = names();
+	words.append(track());
+	return make("li.upload", words, button("", "quiet"), button(icon("remove"), "plain"));
+}
 
-const row = () =>
-	make("li.upload", make("div.names", make("strong"), make("small"), track()), make("div.row"));
-
-// What is said of an upload, and how far it is: 0 to 1, null: nobody knows.
+// What is said of an upload, and its share (as setTrack's).
 const LINE = {
 	waiting: () => ["Waiting", 0],
 	sending: ({ sent, file }) => (sent < 1 ? [`Uploading · ${Math.floor(sent * 100)} % of ${bytes(file.size)}`, sent] : ["Being stored", 1]),
@@ -134,22 +132,25 @@ const LINE = {
 };
 
 function fill(element, upload) {
-	const [text, share] = LINE[upload.state](upload);
-	const [names, tools] = element.children;
-	const [name, note, bar] = names.children;
-	element.dataset.state = upload.state;
-	setText(name, upload.file.name);
+	const { file, slug, state } = upload;
+	const [text, share] = LINE[state](upload);
+	const [words, act, off] = element.children;
+	const [name, note, bar] = words.children;
+	element.dataset.state = state;
+	setText(name, file.name);
 	setText(note, text);
-	bar.hidden = upload.state === "failed";
-	setTrack(bar, share, `Progress of ${upload.file.name}`);
-	if (tools.dataset.state === upload.state) return;
-	tools.dataset.state = upload.state;
-	const again = () => {
-		Object.assign(upload, { tries: 0, state: "waiting" });
-		pump();
-	};
-	const more = upload.state !== "failed" ? "" : upload.slug ? button("Details", "quiet", () => openItem(upload.slug)) : button("Try again", "quiet", again);
-	tools.replaceChildren(more, button([icon("remove")], "plain", () => drop(upload), { ariaLabel: `Take ${upload.file.name} off the list of uploads` }));
+	bar.hidden = state === "failed";
+	act.hidden = !bar.hidden;
+	setTrack(bar, share, `Progress of ${file.name}`);
+	setText(act, slug ? "Details" : "Try again");
+	act.onclick = () => (slug ? openItem(slug) : again(upload));
+	off.ariaLabel = `Take ${file.name} off the list of uploads`;
+	off.onclick = () => drop(upload);
+}
+
+function again(upload) {
+	Object.assign(upload, { tries: 0, state: "waiting" });
+	pump();
 }
 
 function show() {
@@ -158,6 +159,33 @@ function show() {
 }
 
 // -- where files come from --
+
+async function* filesIn(entries) {
+	for (const entry of entries) {
+		if (entry.isFile) yield await new Promise((resolve, reject) => entry.file(resolve, reject));
+		const reader = entry.isDirectory && entry.createReader();
+		for (let some = entries; reader && some.length; yield* filesIn(some)) {
+			some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)); // in portions, the last one empty
+		}
+	}
+}
+
+// Files as they are, and the pictures in folders.
+async function addDropped({ items, files }) {
+	const folders = [...items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry?.isDirectory);
+	const called = folders.map(({ name }) => name);
+	addFiles([...files].filter(({ name }) => !called.includes(name)));
+	if (!folders.length) return;
+	const found = [];
+	const read = async () => {
+		for await (const file of filesIn(folders)) if (found.push(file) === FOLDER_MAX) break;
+	};
+	await read().catch(() => {}); // what may not be read is not there
+	const pictures = found.filter(({ type }) => type.startsWith("image/"));
+	addFiles(pictures);
+	const all = `${found.length === FOLDER_MAX ? "the first " : ""}${plural(found.length, "file")}`;
+	toast(`${plural(pictures.length, "picture")} among ${all} in ${called.join(", ")}.`, { kind: pictures.length ? "" : "bad" });
+}
 
 // A pasted picture has no name of its own.
 function named(file) {
@@ -179,7 +207,7 @@ export function uploadsFromAnywhere() {
 	whenFiles("dragover", () => {});
 	whenFiles("drop", ({ dataTransfer }) => {
 		depth = 0;
-		addFiles(dataTransfer.files);
+		addDropped(dataTransfer);
 	});
 	addEventListener("paste", (event) => {
 		const files = [...(event.clipboardData?.files ?? [])];

@@ -1,6 +1,5 @@
 /** Numbers and times as people say them. Pure. */
 
-/** Bytes: `12 kB`. */
 export function bytes(count) {
 	const unit = Math.min(3, Math.floor(Math.log10(Math.max(1, count)) / 3));
 	const value = count / 1000 ** unit;
@@ -25,10 +24,8 @@ export function clock(moment, now) {
 	return today ? time : `${date.toLocaleDateString([], { weekday: "short", day: "numeric", month: "short" })}, ${time}`;
 }
 
-/** `1 item`, `3 items`. */
 export const plural = (count, one) => `${count.toLocaleString()} ${one}${count === 1 ? "" : "s"}`;
 
 export const KINDS = { image: "picture", animation: "animation", video: "video" };
 
-/** What an item is, in a line. */
 export const summary = (item) => `${KINDS[item.kind]} · ${item.duration ? seconds(item.duration) : bytes(item.size ?? 0)}`;
