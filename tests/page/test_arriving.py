@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from harness import Pixelog, until
-from tools import File, drop, go, noise, paste, plain, throttle, wait_count, wait_text
+from tools import File, check_rules, drop, drop_paths, go, noise, paste, plain, throttle, wait_count, wait_text
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
@@ -142,6 +143,66 @@ def test_the_same_again(up: Callable, visit: Callable) -> None:
     drop(page, ("second.png", "image/png", plain((1, 2, 3))))
     wait_text(page, ".upload", "It was in the library already")
     assert pixelog.get("/media")["total"] == 1
+
+
+FOLDER_MAX = 500
+"""Files that are looked at in what is dropped at once."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a picture, a picture further down, and a file that is none."""
+    folder = tmp_path / "<b>holiday"
+    (folder / "second day").mkdir(parents=True)
+    (folder / "empty").mkdir()
+    (folder / "beach.png").write_bytes(plain((200, 180, 20)))
+    (folder / "second day" / "hill.png").write_bytes(plain((20, 180, 20)))
+    (folder / "diary.txt").write_text("rain")
+    return folder
+
+
+def test_a_dropped_folder(
+    up: Callable, visit: Callable, context: Callable[..., BrowserContext], folder: Path, tmp_path: Path
+) -> None:
+    """Of a folder the pictures are taken, from whatever depth, beside a file that is dropped with it; a sentence says how many there were."""
+    pixelog = up()
+    inside = context("desk")
+    page = visit(pixelog, inside=inside)
+    beside = tmp_path / "beside.png"
+    beside.write_bytes(plain((9, 9, 200)))
+    drop_paths(inside, page, folder, beside)
+    wait_text(page, "#toasts", "2 pictures among 3 files in <b>holiday.")
+    wait_count(page, "#library-list li", 3)
+    assert {item["filename"] for item in pixelog.get("/media")["items"]} == {"beach.png", "hill.png", "beside.png"}
+    for slug in ("beach", "hill", "beside"):
+        assert pixelog.prepared(slug)["status"] == "ready"
+    assert page.is_hidden("#veil")
+    check_rules(page, "a folder was dropped")
+
+
+def test_a_folder_without_pictures(up: Callable, visit: Callable, context: Callable[..., BrowserContext], folder: Path) -> None:
+    """A folder without a picture is said to be one, and nothing is sent."""
+    pixelog = up()
+    inside = context("desk")
+    page = visit(pixelog, inside=inside)
+    drop_paths(inside, page, folder / "empty")
+    wait_text(page, "#toasts .bad", "0 pictures among 0 files in empty")
+    assert pixelog.get("/media")["total"] == 0
+    assert page.is_hidden("#uploads")
+
+
+def test_a_folder_with_too_much(up: Callable, visit: Callable, context: Callable[..., BrowserContext], tmp_path: Path) -> None:
+    """So many files are looked at and no more, and the page says so."""
+    pixelog = up()
+    inside = context("desk")
+    page = visit(pixelog, inside=inside)
+    folder = tmp_path / "letters"
+    folder.mkdir()
+    for number in range(FOLDER_MAX + 1):
+        (folder / f"{number}.txt").write_text("")
+    drop_paths(inside, page, folder)
+    wait_text(page, "#toasts .bad", f"0 pictures among the first {FOLDER_MAX} files in letters.")
+    assert pixelog.get("/media")["total"] == 0
 
 
 def test_taken_off_the_list(opened: Callable) -> None:

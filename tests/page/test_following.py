@@ -154,6 +154,78 @@ def test_idle(up: Callable, visit: Callable, context: Callable) -> None:
     assert rests(QUIET_SECONDS), asked
 
 
+AWAY = """() => {
+    const { get } = Object.getOwnPropertyDescriptor(Document.prototype, "hidden");
+    Object.defineProperty(document, "hidden", { get: () => window.away || get.call(document) });
+    window.show = (shown) => {
+        window.away = !shown;
+        document.dispatchEvent(new Event("visibilitychange"));
+    };
+}"""
+"""Chromium without a screen never hides a tab, so the tab says that it is hidden; what freezes it is Chromium's own."""
+
+
+@pytest.mark.parametrize("worker", ["with a worker", "alone"])
+def test_a_tab_that_slept(up: Callable, visit: Callable, context: Callable, worker: str) -> None:
+    """A tab in the background that was frozen, as phones do it, while the service was killed and came back with something new, shows it when it
+    is looked at again: the order, what is on and its picture."""
+    pixelog = up()
+    _loaded(pixelog, "one", "two")
+    inside = context()
+    if worker == "alone":
+        inside.add_init_script("delete window.SharedWorker")
+    page = visit(pixelog, inside=inside)
+    wait_order(page, ["one.png", "two.png"])
+    page.evaluate(AWAY)
+    page.evaluate("window.show(false)")
+    chromium = inside.new_cdp_session(page)
+    chromium.send("Page.setWebLifecycleState", {"state": "frozen"})
+    port = int(pixelog.page.rpartition(":")[2])
+    pixelog.kill_all()
+    pixelog = up(port=port)
+    pixelog.upload("new.png", plain(BLUE), addToLoop="true", makeActive="true")
+    pixelog.prepared("new")
+    chromium.send("Page.setWebLifecycleState", {"state": "active"})
+    page.evaluate("window.show(true)")
+    wait_order(page, ["one.png", "two.png", "new.png"])
+    wait_text(page, "#now-name", "new.png")
+    wait_colour(page, BLUE)
+    assert page.get_attribute("#link", "data-link") == "live"
+
+
+def test_a_line_that_died_without_a_word(up: Callable, visit: Callable, context: Callable) -> None:
+    """A tab that is shown again after the machine slept does not trust its line: it has a new one at once, not after the silence of twenty
+    seconds."""
+    pixelog = up()
+    inside = context()
+    # Requests of a SharedWorker cannot be watched from here.
+    inside.add_init_script("delete window.SharedWorker")
+    page = visit(pixelog, inside=inside)
+    page.evaluate(AWAY)
+    page.evaluate("window.show(false)")
+    page.evaluate("(now => { Date.now = () => now() + 60_000; })(Date.now.bind(Date))")
+    with page.expect_request("**/api/v1/events/stream?**", timeout=5000):
+        page.evaluate("window.show(true)")
+    page.wait_for_selector("#link[data-link=live]")
+    pixelog.upload("new.png", plain(BLUE), addToLoop="true")
+    wait_order(page, ["new.png"])
+
+
+def test_what_is_old_is_called_so(up: Callable, visit: Callable) -> None:
+    """Without the service nothing claims to be on now, no time runs, and no picture is shown as broken."""
+    pixelog = up()
+    _loaded(pixelog, "one", "two")
+    page = visit(pixelog)
+    wait_text(page, "#now-tag", "On now")
+    wait_text(page, "#now-left", "left")
+    pixelog.kill_all()
+    wait_text(page, "#now-tag", "Was on")
+    assert page.text_content("#now-left") == ""
+    assert page.text_content("#now-next") == ""
+    page.evaluate("for (const one of document.querySelectorAll('.thumb img')) one.src = '/api/v1/media/gone/thumbnail'")
+    when(page, "() => [...document.querySelectorAll('.thumb img')].every((one) => one.hidden)")
+
+
 def test_the_name_changes_with_the_picture(up: Callable, visit: Callable) -> None:
     """When the loop goes on by itself, the page names what it shows: the two change within a quarter of a second in the better half of the turns."""
     pixelog = up()

@@ -13,8 +13,8 @@ pytestmark = pytest.mark.page
 
 
 def test_what_a_sheet_can_do(up: Callable, visit: Callable) -> None:
-    """A file is downloaded as it came, its seconds are typed, it joins the loop and leaves it; Escape closes the sheet, and so does a click
-    beside it."""
+    """A file is downloaded as it came, its seconds are typed, it joins the loop and leaves it; notices and their ways back are in the sheet while
+    it is open, and on the page after it; Escape closes the sheet, and so does a click beside it."""
     pixelog = up()
     content = plain((9, 99, 200))
     pixelog.upload("still.png", content)
@@ -38,8 +38,14 @@ def test_what_a_sheet_can_do(up: Callable, visit: Callable) -> None:
     wait_text(page, "#item [data-act=loop]", "Add to loop")
     assert pixelog.get("/loop")["items"] == []
     check_rules(page, "the sheet with a notice in it")
+    page.click("#item .toast:has-text('still.png is out of the loop') .undo")
+    wait_text(page, "#item [data-act=loop]", "In the loop")
+    page.click("#item [data-act=loop]")
+    wait_text(page, "#item .toast", "still.png is out of the loop")
 
     page.keyboard.press("Escape")
+    page.wait_for_selector("body > div .toast:has-text('still.png is out of the loop')")
+    assert page.evaluate("[...document.body.childNodes].every((one) => one.nodeType !== Node.TEXT_NODE || !one.data.trim())")
     assert page.is_hidden("#item")
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Details of still.png"
     details.click()

@@ -77,6 +77,14 @@ def drop(page: Page, *files: File) -> None:
     )
 
 
+def drop_paths(inside: BrowserContext, page: Page, *paths: Path) -> None:
+    """Drop files and folders of this machine onto the page, as Chromium itself takes them from a file manager."""
+    session = inside.new_cdp_session(page)
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, "x": 100, "y": 100, "data": data})
+
+
 def paste(page: Page, *files: File) -> None:
     """Paste files, as the clipboard of a file manager gives them."""
     data = [[name, type, base64.b64encode(content).decode()] for name, type, content in files]
