@@ -40,7 +40,7 @@ from eventstore.record import (
 )
 from eventstore.statements import READ_SECONDS_MAX, Statements, WriteWatch
 from eventstore.subscription import Subscription
-from eventstore.syncing import Behind, Syncer
+from eventstore.syncing import Behind, Syncer, of_living
 from eventstore.tail import Tail
 from eventstore.transaction import Remembered, Transaction, Versions, listed, request_fingerprint, scope_of, short_form
 from eventstore.verify import Problem, StartCheck, check, check_start
@@ -154,7 +154,7 @@ class EventStore:
         self._memory_lock = lock
         self._pid = os.getpid()
         self._closed = False
-        self._syncer = Syncer(self._behind, self.sync, sync_after_seconds)
+        self._syncer = Syncer(of_living(self._behind), of_living(self.sync), sync_after_seconds)
         bell = Bell(runtime_folder(path.parent) / _bell(path)) if path is not None else None
         self.watch = HeadWatch(self._look, bell)
         self.tail = Tail(self.watch, self.reading, lock)

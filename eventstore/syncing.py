@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TypeVar
+from weakref import WeakMethod
 
 import apsw
 import msgspec
 
 from eventstore.errors import Refused, Stopped
+
+T = TypeVar("T")
 
 LOOKS = 2
 """Looks in the time that an event may wait, while nothing is behind: what is found is not due yet, and an idle machine is hardly woken."""
@@ -27,6 +31,20 @@ class Behind(msgspec.Struct, frozen=True):
 
     position: int
     age_seconds: float
+
+
+def of_living(method: Callable[[], T]) -> Callable[[], T]:
+    """A bound method that does not keep its object; raises Stopped when that is gone. A log that was forgotten instead of closed goes as any object
+    does, though a thread has it in its eye."""
+    held = WeakMethod(method)
+
+    def call() -> T:
+        living = held()
+        if living is None:
+            raise Stopped("the log was let go")
+        return living()
+
+    return call
 
 
 class Syncer:

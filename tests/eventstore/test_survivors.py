@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import threading
+import weakref
 from pathlib import Path
 
 import apsw
@@ -217,3 +220,19 @@ def test_where_no_thread_is_to_be_had_the_next_commit_asks_again(path: Path, mon
     store.append("s", event(), durable=False)
     wait_until(lambda: store.head().synced_position == 3)
     store.close()
+
+
+def test_a_log_that_is_forgotten_goes_as_any_object_does(path: Path) -> None:
+    """The thread that looks keeps nothing of it, neither its files, and ends."""
+    store = EventStore.open(path, sync_after_seconds=0.02)
+    store.append("s", event())
+    thread = store._syncer._thread
+    forgotten = weakref.ref(store)
+    del store
+    gc.collect()
+    wait_until(lambda: forgotten() is None)
+    assert thread is not None
+    thread.join(8)
+    assert not thread.is_alive()
+    open_files = {os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")}
+    assert not open_files & {str(path.resolve()), f"{path.resolve()}-wal"}
