@@ -37,7 +37,7 @@ export function sentence(status, problem, retryAfter) {
 const capital = (text) => text && text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
 /** Ask the service; `tag`: do it only if the resource has that ETag still. Answers `{body, headers}`; throws Refused. */
-export async function request(method, path, body, { signal = AbortSignal.timeout(ANSWER_MS), tag } = {}) {
+async function request(method, path, body, { signal = AbortSignal.timeout(ANSWER_MS), tag } = {}) {
 	const options = { method, signal, cache: "no-cache", headers: tag ? { "If-Match": tag } : {} };
 	if (body !== undefined) {
 		options.body = JSON.stringify(body);

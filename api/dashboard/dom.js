@@ -20,7 +20,7 @@ const ICONS = {
 	check: "m5 12.5 4.5 4.5L19 7.5",
 	remove: "m7 7 10 10m0-10L7 17",
 	bin: "M4.5 7h15M9.5 7V4.5h5V7m3 0-1 13h-9l-1-13M10 11v5.5m4-5.5v5.5",
-	more: "M5 12h.1m6.9 0h.1m6.9 0h.1",
+	more: "*M4.5 12a.5.5 0 1 0 1 0 .5.5 0 1 0-1 0m7 0a.5.5 0 1 0 1 0 .5.5 0 1 0-1 0m7 0a.5.5 0 1 0 1 0 .5.5 0 1 0-1 0",
 	shuffle: "M3.5 7H7l9 10h4.5l-2.5-2.5m2.5 2.5L18 19.5M3.5 17H7l2.5-2.8m4-4.4L16 7h4.5L18 4.5M20.5 7 18 9.5",
 	only: `${LOOP}M11 10.5l1.5-1V15`,
 	grip: "M8 5v14M5 8l3-3 3 3M16 19V5m3 11-3 3-3-3",
@@ -126,7 +126,7 @@ const UNDO_MS = 10_000;
 const TOASTS_MAX = 4;
 
 /** Show a notice. `quiet`: it was spoken already. `undo`: what takes it back. */
-export function toast(text, { kind = "", undo, quiet } = {}) {
+export function toast(text, { bad, undo, quiet } = {}) {
 	let timer = null;
 	const close = () => {
 		clearTimeout(timer);
@@ -141,7 +141,7 @@ export function toast(text, { kind = "", undo, quiet } = {}) {
 		attempt(undo);
 	};
 	const back = button("Undo", "undo", act, { hidden: !undo });
-	const element = make(`div.toast.${kind}`, make("p", text), back, button(icon("remove"), "plain", close, { ariaLabel: "Close notice" }));
+	const element = make(bad ? "div.toast.bad" : "div.toast", make("p", text), back, button(icon("remove"), "plain", close, { ariaLabel: "Close notice" }));
 	// Whoever reads it or is about to undo is not hurried.
 	for (const name of ["pointerenter", "focusin"]) element.addEventListener(name, () => clearTimeout(timer));
 	for (const name of ["pointerleave", "focusout"]) element.addEventListener(name, wait);
@@ -158,7 +158,7 @@ export async function attempt(work, told = {}) {
 		await work();
 		return true;
 	} catch (error) {
-		toast(told[error.status] ?? error.message, { kind: "bad" });
+		toast(told[error.status] ?? error.message, { bad: true });
 		return false;
 	}
 }

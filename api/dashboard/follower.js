@@ -56,10 +56,9 @@ self.onconnect = ({ ports: [port] }) => {
 		const watched = isWatched();
 		if (ask === "watch") tabs.set(port, value);
 		if (ask === "bye") tabs.delete(port);
-		if (ask === "watch" && value) greet(port);
 		if (ask === "retry") retry();
-		if (watched && !isWatched()) closeFilm();
-		if (!watched && isWatched()) openFilm();
+		else if (value) greet(port);
+		if (isWatched() !== watched) (watched ? closeFilm : openFilm)();
 	};
 };
 

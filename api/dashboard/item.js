@@ -3,7 +3,7 @@
 import { mediaPath, patch } from "./api.js";
 import { at, attempt, button, icon, make } from "./dom.js";
 import { activate, entryOf, removeItem, toggleInLoop } from "./media.js";
-import { itemOf, on, store } from "./store.js";
+import { itemOf, on, serviceNow, store } from "./store.js";
 import { bytes, clock, KINDS, seconds } from "./words.js";
 
 const dialog = at("item");
@@ -41,14 +41,8 @@ function failure({ error }) {
 }
 
 function facts({ kind, type, width, height, size, duration, uploadedAt }) {
-	const rows = {
-		Kind: `${KINDS[kind]}, ${type}`,
-		Size: `${width ? `${width} × ${height}, ` : ""}${bytes(size ?? 0)}`,
-		Length: duration ? seconds(duration) : "",
-		Added: clock(Date.parse(uploadedAt), Date.now() + store.clock),
-	};
-	const shown = Object.entries(rows).filter(([, text]) => text);
-	return make("dl", ...shown.map(([name, text]) => make("div", make("dt", name), make("dd", text))));
+	const parts = [KINDS[kind], type, width && `${width} × ${height}`, duration && seconds(duration), bytes(size ?? 0)];
+	return make("p.count", [...parts.filter(Boolean), `added ${clock(Date.parse(uploadedAt), serviceNow())}`].join(" · "));
 }
 
 function stay({ slug, kind, duration, status }) {

@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { at, button, icon, make, names, renew, setEmpty, setIcon, setNames, setText, setTrack, toast, track } from "./dom.js";
 import { openItem } from "./item.js";
-import { activate, entryOf, jobOf, pickButton, setThumbnail, thumbnail, toggleInLoop } from "./media.js";
+import { activate, entryOf, jobOf, setThumbnail, thumbnail, toggleInLoop } from "./media.js";
 import { shownSlug } from "./panel.js";
 import { on, remember, store } from "./store.js";
 import { plural, summary } from "./words.js";
@@ -49,7 +49,7 @@ async function read() {
 		found = { ...page, items };
 		show();
 	} catch (error) {
-		if (!signal.aborted) toast(error.message, { kind: "bad" });
+		if (!signal.aborted) toast(error.message, { bad: true });
 	}
 }
 
@@ -101,7 +101,7 @@ function show() {
 	empty.hidden = page.items.length > 0;
 	if (empty.hidden) return;
 	if (total) return setEmpty(empty, "Nothing found", "No item is like that.", button("Show all", "quiet", all));
-	setEmpty(empty, "The library is empty", "Drop pictures or animations anywhere on this page, paste them, or choose them.", pickButton());
+	setEmpty(empty, "The library is empty", "Drop pictures or animations anywhere on this page, paste them, or choose them.", button([icon("upload"), "Add files"], "primary", () => at("pick").click()));
 }
 
 function all() {

@@ -2,7 +2,7 @@
 
 import { Refused, get, put } from "./api.js";
 import { at, attempt, button, icon, make, names, renew, setEmpty, setNames, setText, speak, toast } from "./dom.js";
-import { activate, addToLoop, pickButton, setThumbnail, takeOut, thumbnail } from "./media.js";
+import { activate, addToLoop, setThumbnail, takeOut, thumbnail } from "./media.js";
 import { nameOf, shownSlug } from "./panel.js";
 import { sortable } from "./sorting.js";
 import { itemOf, on, serviceNow, store } from "./store.js";
@@ -68,14 +68,13 @@ function badgeOf(slug, item, on, past) {
 }
 
 function details({ duration, repeat, when }, item) {
-	const parts = [];
-	if (duration) parts.push(seconds(duration));
-	else if (item?.kind === "image") parts.push(seconds(item.duration ?? store.state.settings.defaultDuration));
-	else if (item) parts.push(summary(item));
-	if (repeat > 1) parts.push(`${repeat} times`);
-	if (when?.days) parts.push(when.days.join(" "));
-	if (when?.from ?? when?.until) parts.push(`${when.from ?? "00:00"}–${when.until ?? "24:00"}`);
-	return parts.join(" · ");
+	const still = item?.kind === "image" ? (item.duration ?? store.state.settings.defaultDuration) : 0;
+	return [
+		duration || still ? seconds(duration ?? still) : item && summary(item),
+		repeat > 1 && `${repeat} times`,
+		when?.days?.join(" "),
+		(when?.from ?? when?.until) && `${when.from ?? "00:00"}–${when.until ?? "24:00"}`,
+	].filter(Boolean).join(" · ");
 }
 
 const shownLoop = () => store.past?.loop ?? store.state.loop;
@@ -101,8 +100,7 @@ function show() {
 function explain(place) {
 	if (store.past) return setEmpty(place, "The loop was empty", "");
 	const go = make("a.primary", { href: "#library" }, "Choose from the library");
-	const [what, how] = store.state.media.total ? ["What you choose", go] : ["Pictures and animations that you add", pickButton()];
-	setEmpty(place, "The loop is empty", `${what} will play here, one after the other.`, how);
+	setEmpty(place, "The loop is empty", "What you choose will play here, one after the other.", go);
 }
 
 function move(element, to) {

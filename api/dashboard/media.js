@@ -1,7 +1,7 @@
 /** What can be done with an item, wherever it is shown; and how it is shown small. */
 
 import { mediaPath, post, put, remove } from "./api.js";
-import { at, attempt, button, icon, make, setIcon, toast } from "./dom.js";
+import { at, attempt, icon, make, setIcon, toast } from "./dom.js";
 import { store } from "./store.js";
 
 /** Its entry in the loop, with its place; or null. */
@@ -41,8 +41,6 @@ export async function removeItem(slug, name) {
 	if (done) toast(`${name} is removed.`, { undo });
 	return done;
 }
-
-export const pickButton = () => button([icon("upload"), "Add files"], "primary", () => at("pick").click());
 
 /** The small picture of an item, or what stands for it. */
 export const thumbnail = () => make("span.thumb", make("img", { alt: "", loading: "lazy", hidden: true, draggable: false }), icon("library"));

@@ -32,12 +32,15 @@ export async function draw(blob, isWanted) {
 	dark("");
 }
 
-// Make each pixel of the panel a whole number of the browser's: nothing shimmers.
+// Make each pixel of the panel a whole number of the browser's, if there is room: nothing shimmers.
 function scale() {
+	const room = at("panel").clientWidth - FRAME_PX;
+	if (room < 0) return; // out of sight
 	const style = getComputedStyle(at("panel"));
-	const across = Math.min(parseFloat(style.getPropertyValue("--glass-width")), at("panel").clientWidth - FRAME_PX) / canvas.width;
+	const across = Math.min(parseFloat(style.getPropertyValue("--glass-width")), room) / canvas.width;
 	const down = parseFloat(style.getPropertyValue("--glass-height")) / canvas.height;
-	const factor = Math.max(1, Math.floor(Math.min(across, down) * devicePixelRatio)) / devicePixelRatio;
+	const fit = Math.min(across, down) * devicePixelRatio;
+	const factor = (fit < 1 ? fit : Math.floor(fit)) / devicePixelRatio;
 	canvas.style.width = `${canvas.width * factor}px`;
 	canvas.style.height = `${canvas.height * factor}px`;
 }
@@ -131,7 +134,7 @@ export function panel() {
 	on("player link", present);
 	on("clock", run);
 	on("state items", show);
-	addEventListener("resize", scale);
+	new ResizeObserver(scale).observe(at("panel"));
 	document.addEventListener("visibilitychange", tick);
 	const press = (id, action) => {
 		at(id).onclick = () => attempt(() => post(`/player/${action()}`));
@@ -140,5 +143,4 @@ export function panel() {
 	press("next", () => "next");
 	press("toggle", () => (store.state?.player.playing ? "pause" : "play"));
 	press("hold", () => (store.state?.player.held ? "release" : "hold"));
-	scale();
 }

@@ -63,8 +63,6 @@ function take(kind, value) {
 	emit(kind, value);
 }
 
-// -- items by slug --
-
 // Pages read for missing items: 10,000 items.
 const PAGES_MAX = 50;
 

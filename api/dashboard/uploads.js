@@ -84,12 +84,12 @@ function fail(upload, note) {
 function later(upload, note, wait) {
 	if (upload.tries >= TRIES_MAX) return fail(upload, "The connection broke each time. Check the network, then try again.");
 	Object.assign(upload, { state: "broken", note });
-	setTimeout(resume, wait, [upload]);
+	setTimeout(resume, wait);
 }
 
-function resume(broken) {
+function resume() {
 	if (store.link.state !== "live") return;
-	for (const upload of broken) if (upload.state === "broken") upload.state = "waiting";
+	for (const upload of uploads) if (upload.state === "broken") upload.state = "waiting";
 	pump();
 }
 
@@ -158,8 +158,6 @@ function show() {
 	renew(at("uploads"), uploads, (upload) => upload.key, row, fill);
 }
 
-// -- where files come from --
-
 async function* filesIn(entries) {
 	for (const entry of entries) {
 		if (entry.isFile) yield await new Promise((resolve, reject) => entry.file(resolve, reject));
@@ -184,7 +182,7 @@ async function addDropped({ items, files }) {
 	const pictures = found.filter(({ type }) => type.startsWith("image/"));
 	addFiles(pictures);
 	const all = `${found.length === FOLDER_MAX ? "the first " : ""}${plural(found.length, "file")}`;
-	toast(`${plural(pictures.length, "picture")} among ${all} in ${called.join(", ")}.`, { kind: pictures.length ? "" : "bad" });
+	toast(`${plural(pictures.length, "picture")} among ${all} in ${called.join(", ")}.`, { bad: !pictures.length });
 }
 
 // A pasted picture has no name of its own.
@@ -233,9 +231,9 @@ export function uploadsFromAnywhere() {
 			upload.request.abort(); // by itself a browser waits for minutes
 			broken(upload);
 		}
-		resume(uploads);
+		resume();
 	});
 	addEventListener("beforeunload", (event) => {
-		if (uploads.some(({ state }) => ["waiting", "sending", "broken"].includes(state))) event.preventDefault();
+		if (uploads.some(({ state }) => /waiting|sending|broken/.test(state))) event.preventDefault();
 	});
 }

@@ -334,3 +334,20 @@ def test_turned(up: Callable, visit: Callable) -> None:
     wait_colour(page, RED)
     page.check("[name=rotation][value='0']", force=True)
     when(page, "() => document.getElementById('screen').width === 240")
+
+
+def test_turned_out_of_sight(up: Callable, visit: Callable) -> None:
+    """On a phone the picture is turned in the settings, while the panel is out of sight: it has the room that there is when it is seen again, and
+    nothing is wider than the page."""
+    pixelog = up()
+    pixelog.upload("still.png", plain(RED), makeActive="true")
+    pixelog.prepared("still")
+    page = visit(pixelog, "phone")
+    wait_colour(page, RED)
+    page.click(".tabs a[href='#settings']")
+    page.click("#set-rotation label:has-text('90°')")
+    when(page, "() => document.getElementById('screen').width === 320")
+    page.click(".tabs a[href='#panel']")
+    until(lambda: page.locator("#screen").bounding_box()["width"] == 284, "the room that there is")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator(".device").bounding_box()["x"] >= 0
