@@ -33,7 +33,7 @@ from projections.area import Area, At
 from projections.catalogue import AREA_OF_TYPE, AREAS, UnknownEvent
 from projections.folding import BAD_EVENT, CannotFold
 from projections.replay import digests
-from projections.rows import Key, MemoryRows, SqlRows, Table
+from projections.rows import Key, MemoryRows, SqlRows, Table, put_rows
 
 CATCH_UP_EVENTS = 2_000
 """Events folded in one write transaction when the projections are behind: about 20 ms, after which other writers have their turn."""
@@ -56,8 +56,11 @@ OTHERS_SECONDS = 1.0
 ROWS_IN_MEMORY_MAX = 200_000
 """Rows of a fold that are held at once, some 100 MiB; beyond it they go to the shadow tables, in key order."""
 
-DROPPED_ROWS_MAX = 500
-"""Rows of an old table that the swap itself may drop; a larger one is put aside and emptied afterwards, in steps."""
+INDEXED_AFTER_ROWS_MAX = 50_000
+"""Rows of a table whose indexes are made when it is full, each in one transaction of some 20 ms at most: a third of what they cost row by row."""
+
+DROPPED_ROWS_MAX = 50_000
+"""Rows of an old table that is dropped at once, in some 3 ms; a larger one is put aside by the swap and emptied afterwards, in steps."""
 
 SWAP_EVENTS_MAX = 50
 """Events that the swap itself may still have to fold, a few milliseconds."""
@@ -68,6 +71,7 @@ MEETINGS_MAX = 50
 _log = logging.getLogger(__name__)
 
 _SHADOW = re.compile(r"__(?:new|old)(\d+)$")
+_INDEX = re.compile(r"CREATE\s+(?:UNIQUE\s+)?INDEX\b")
 
 
 class Cancelled(Exception):
@@ -327,11 +331,19 @@ class _Shadow:
         self._rename = re.compile(r"\b(" + "|".join(map(re.escape, {*self.tables, *named})) + r")\b")
 
     def create(self, db: apsw.Connection) -> None:
-        """Make them, empty even of seeds: the fold brings those."""
+        """Make them but for their indexes, empty even of seeds: the fold brings those."""
         for table in self.area.tables:
             db.execute(table.create_sql(table.name + self.suffix))
             for statement in table.derived:
-                db.execute(self._rename.sub(lambda match: match[0] + self.suffix, statement))
+                if not _INDEX.match(statement):
+                    db.execute(self._named(statement))
+
+    def indexes(self, table: Table) -> list[str]:
+        """The statements that make the indexes of one of them."""
+        return [self._named(statement) for statement in table.derived if _INDEX.match(statement)]
+
+    def _named(self, statement: str) -> str:
+        return self._rename.sub(lambda match: match[0] + self.suffix, statement)
 
     def swap(self, db: apsw.Connection) -> str:
         """Put them in the place of the living ones, which get other names. Returns the objects that the area now has."""
@@ -347,11 +359,9 @@ class _Shadow:
             if table in old:
                 db.execute(f"DROP TRIGGER {trigger}")
         for name in sorted(old):
-            # Each rename reads the whole schema anew, some milliseconds; dropping a small table costs less, a large one much more.
-            small = (
-                db.execute(f"SELECT count(*) FROM (SELECT 1 FROM {name} LIMIT {DROPPED_ROWS_MAX + 1})").get <= DROPPED_ROWS_MAX
-            )
-            db.execute(f"DROP TABLE {name}" if small else f"ALTER TABLE {name} RENAME TO {name}{self.old}")
+            # Each rename reads the whole schema anew, some milliseconds; dropping costs as much or less unless the table is large.
+            large = _is_large(db, name)
+            db.execute(f"ALTER TABLE {name} RENAME TO {name}{self.old}" if large else f"DROP TABLE {name}")
         for name in self.tables:
             db.execute(f"ALTER TABLE {name}{self.suffix} RENAME TO {name}")
         views = [match[1] for view in self.area.views if (match := re.match(r"CREATE\s+VIEW\s+(\w+)", view))]
@@ -380,7 +390,7 @@ class _Rebuild:
             self._shadows = [_Shadow(area, _generation(db)) for area in areas]
         self._suffix = self._shadows[0].suffix
         self._rows = _ShadowRows([table for area in areas for table in area.tables], self._read)
-        self._area_of = {table.name: area for area in areas for table in area.tables}
+        self._unindexed = {table.name: shadow.indexes(table) for shadow in self._shadows for table in shadow.area.tables}
         self._pace = _Pace(store)
         self._digests: dict[str, str] = {}
         self._compared_at = 0
@@ -391,9 +401,9 @@ class _Rebuild:
         self._progress("fold")
         self._fold()
         self._progress("write")
-        folded = None if self._rows.spilled else {area.name: _digest(area, self._rows) for area in self._areas}
-        self._flush()
-        self._rows.forget()
+        whole = not self._rows.spilled
+        written = self._flush()
+        folded = written if whole else None
         self._progress("compare")
         differed = self._compare(folded)
         self._progress("swap")
@@ -409,7 +419,6 @@ class _Rebuild:
                 self._look()
                 if self._rows.count() > ROWS_IN_MEMORY_MAX:
                     self._flush()
-                    self._rows.forget()
             for shadow in self._shadows:
                 shadow.position, shadow.changed = self._head, last.get(shadow.area.name, 0)
 
@@ -418,26 +427,45 @@ class _Rebuild:
             row = db.execute(f"SELECT * FROM {table.name}{self._suffix} WHERE {table.where}", key).fetchone()
         return None if row is None else list(row)
 
-    def _flush(self) -> None:
-        """Write what the fold holds to the shadow tables."""
-        rows = self._rows
-        for name, table in rows.tables.items():
-            shadow = name + self._suffix
-            self._pace.rows = ROWS_AT_FIRST  # a row of the next table may cost a hundred times as much
+    def _flush(self) -> dict[str, str]:
+        """Bring what the fold holds to the shadow tables, and forget it; the digests of what was written, by area."""
+        written: dict[str, str] = {}
+        for area in self._areas:
             try:
-                if name in rows.cleared:
-                    self._step(lambda db, shadow=shadow: db.execute(f"DELETE FROM {shadow}"))
-                self._run(f"DELETE FROM {shadow} WHERE {table.where}", rows.gone[name])
-                self._run(table.put_sql(self._suffix), rows.in_order(name))
+                written[area.name] = folding.digest_tables((table.name, self._writing(table)) for table in area.tables)
             except (apsw.ConstraintError, apsw.MismatchError) as error:
-                raise CannotFold(self._area_of[name].name, self._head, "any", error) from error
+                raise CannotFold(area.name, self._head, "any", error) from error
+        self._rows.forget()
+        return written
 
-    def _run(self, sql: str, values: Iterable[Sequence[Any]]) -> None:
-        """Run a statement for each of these, in as many short transactions as it takes."""
+    def _writing(self, table: Table) -> Iterator[list[Any]]:
+        """Write what the fold holds of a table; gives the rows once they are written, in key order."""
+        rows, suffix = self._rows, self._suffix
+        name = table.name + suffix
+        if self._pace.others or rows.count(table.name) > INDEXED_AFTER_ROWS_MAX:
+            self._index(table)
+        if table.name in rows.cleared:
+            self._step(lambda db: db.execute(f"DELETE FROM {name}"))
+        for _ in self._in_steps(
+            rows.gone[table.name], lambda db, keys: db.executemany(f"DELETE FROM {name} WHERE {table.where}", keys)
+        ):
+            pass
+        yield from self._in_steps(rows.in_order(table.name), lambda db, some: put_rows(db, table, some, suffix))
+        self._index(table)
+
+    def _index(self, table: Table) -> None:
+        """Make the indexes of a shadow table, one in each transaction, unless they are there."""
+        for statement in self._unindexed.pop(table.name, ()):
+            self._step(lambda db, statement=statement: db.execute(statement))
+
+    def _in_steps(self, values: Iterable[Any], work: Callable[[apsw.Connection, list[Any]], Any]) -> Iterator[Any]:
+        """Do something with all of these, in as many short transactions as it takes; gives them once it is done."""
+        self._pace.rows = ROWS_AT_FIRST  # a row of this table may cost a hundred times as much as one of the last
         waiting = iter(values)
         while batch := list(islice(waiting, self._pace.rows)):
             # The batch is bound here: a transaction that came to nothing is tried once more.
-            self._pace.adapt(self._step(lambda db, batch=batch: db.executemany(sql, batch)))
+            self._pace.adapt(self._step(lambda db, batch=batch: work(db, batch)))
+            yield from batch
 
     def _step(self, work: Callable[[apsw.Connection], Any]) -> float:
         """One write transaction; the answer is how long it took, in seconds."""
@@ -546,10 +574,11 @@ class _Pace:
 
     @property
     def _budget_seconds(self) -> float:
-        return QUIET_STEP_SECONDS if self._others else STEP_SECONDS
+        return QUIET_STEP_SECONDS if self.others else STEP_SECONDS
 
     @property
-    def _others(self) -> bool:
+    def others(self) -> bool:
+        """Whether somebody else writes, too."""
         return time.monotonic() - self._moved_at < OTHERS_SECONDS
 
     def adapt(self, took_seconds: float) -> None:
@@ -565,7 +594,7 @@ class _Pace:
         head = self._store.head().position
         if head != self._seen:
             self._seen, self._moved_at = head, time.monotonic()
-        if self._others:
+        if self.others:
             time.sleep(min(0.1, REST * took_seconds))
 
 
@@ -573,10 +602,6 @@ def _nearer(count: int, took_seconds: float, budget_seconds: float) -> int:
     if took_seconds > budget_seconds:
         return max(10, count // 2)
     return min(10_000, count * 2) if took_seconds < budget_seconds / 3 else count
-
-
-def _digest(area: Area, rows: MemoryRows) -> str:
-    return folding.digest_tables((table.name, rows.in_order(table.name)) for table in area.tables)
 
 
 def _living_digest(db: apsw.Connection, area: Area) -> str | None:
@@ -590,6 +615,10 @@ def _generation(db: apsw.Connection) -> int:
     """A number that no shadow, index or trigger of ours has had."""
     names = [str(row[0]) for row in db.execute("SELECT name FROM sqlite_schema")]
     return 1 + max((int(match[1]) for name in names if (match := _SHADOW.search(name))), default=0)
+
+
+def _is_large(db: apsw.Connection, table: str) -> bool:
+    return db.execute(f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT {DROPPED_ROWS_MAX + 1})").get > DROPPED_ROWS_MAX
 
 
 def _drop_leftovers(store: EventStore) -> None:
@@ -611,13 +640,12 @@ def _drop_leftovers(store: EventStore) -> None:
                     (name,),
                 )
             ]
-        virtual = dict(rows)[name] == "virtual"
-        for one in inner:
-            _alone_step(store, pace, f"DROP {one}")
-        while not virtual and _alone_step(
-            store, pace, f"DELETE FROM {name} WHERE rowid IN (SELECT rowid FROM {name} LIMIT {pace.rows})"
-        ):
-            pass
+            large = dict(rows)[name] != "virtual" and _is_large(db, name)
+        if large:
+            for one in inner:
+                _alone_step(store, pace, f"DROP {one}")
+            while _alone_step(store, pace, f"DELETE FROM {name} WHERE rowid IN (SELECT rowid FROM {name} LIMIT {pace.rows})"):
+                pass
         _alone_step(store, pace, f"DROP TABLE IF EXISTS {name}")
 
 

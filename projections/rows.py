@@ -6,14 +6,19 @@ collect the same writes in `MemoryRows` and write the outcome once, in key order
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain, islice
 from typing import Any
 
 import apsw
 import msgspec
 
 Key = tuple[Any, ...]
+
+ROWS_IN_STATEMENT = 50
+"""Rows put by one statement. A statement ends with a savepoint, at which a full-text index writes out what it has: ten times the cost of a row.
+More rows gain little, and fifty of any table stay far below the 32,766 values that SQLite takes."""
 
 
 class FoldError(Exception):
@@ -39,25 +44,30 @@ class Table(msgspec.Struct, frozen=True, dict=True):
         return tuple(name for name, _, _ in self.columns)
 
     @cached_property
-    def fitting(self) -> set[tuple[str, ...]]:
-        """Columns that were put together and found to be the table's, so that they are looked at once; a fold has one or two such sets."""
-        return set()
+    def nulls(self) -> dict[str, None]:
+        """The columns behind the key in order, each null: what a row is put over."""
+        return dict.fromkeys(self.names[self.key_columns :])
 
     @cached_property
     def where(self) -> str:
         """The condition for one key."""
         return " AND ".join([f"{name} IS ?" for name in self.names[: self.key_columns]])
 
-    def put_sql(self, suffix: str = "") -> str:
-        """The statement that puts a full row, in column order, into the table of this name + suffix."""
-        return f"INSERT INTO {self.name}{suffix} {self._put}"
+    def put_sql(self, suffix: str = "", rows: int = 1) -> str:
+        """The statement that puts full rows, in column order, one behind the other, into the table of this name + suffix."""
+        values, conflict = self._put
+        return f"INSERT INTO {self.name}{suffix} VALUES {','.join([values] * rows)} {conflict}"
 
     @cached_property
-    def _put(self) -> str:
-        marks = ",".join("?" * len(self.columns))
-        change = ", ".join([f"{name} = excluded.{name}" for name in self.names[self.key_columns :]])
+    def _put(self) -> tuple[str, str]:
+        change = ", ".join([f"{name} = excluded.{name}" for name in self.nulls])
         # An upsert and not REPLACE: REPLACE would delete the old row behind the back of the triggers.
-        return f"VALUES ({marks}) ON CONFLICT DO " + (f"UPDATE SET {change}" if change else "NOTHING")
+        return f"({','.join('?' * len(self.columns))})", "ON CONFLICT DO " + (f"UPDATE SET {change}" if change else "NOTHING")
+
+    @cached_property
+    def keyed(self) -> bool:
+        """Whether no part of a key is ever null, so that Python orders keys as SQLite does."""
+        return not any(null for _, _, null in self.columns[: self.key_columns])
 
     def create_sql(self, name: str | None = None) -> str:
         """CREATE TABLE for this table, by another name if given."""
@@ -99,20 +109,22 @@ class Clear(msgspec.Struct, frozen=True):
 Write = Put | Patch | Delete | Clear
 
 
-def _full_row(write: Put) -> list[Any]:
-    row = write.row
-    return [*write.key, *[row.get(name) for name in write.table.names[write.table.key_columns :]]]
+def _full_row(write: Put) -> dict[str, Any]:
+    """The columns behind the key, in order, as the write leaves them. Raises FoldError."""
+    table = write.table
+    row = {**table.nulls, **write.row}
+    if len(row) != len(table.nulls):
+        raise FoldError(f"{table.name} has no column {[*row][len(table.nulls)]!r} to put")
+    if len(write.key) != table.key_columns:
+        raise FoldError(f"{table.name} has a key of {table.key_columns} columns, not {write.key!r}")
+    return row
 
 
-def _check_columns(write: Put) -> None:
-    columns = tuple(write.row)
-    if columns not in write.table.fitting:
-        extra = write.row.keys() - set(write.table.names[write.table.key_columns :])
-        if extra:
-            raise FoldError(f"{write.table.name} has no column {sorted(extra)[0]!r} to put")
-        write.table.fitting.add(columns)
-    if len(write.key) != write.table.key_columns:
-        raise FoldError(f"{write.table.name} has a key of {write.table.key_columns} columns, not {write.key!r}")
+def put_rows(db: apsw.Connection, table: Table, rows: Iterable[Sequence[Any]], suffix: str = "") -> None:
+    """Put full rows, in column order, into the table of this name + suffix."""
+    waiting = iter(rows)
+    while some := list(islice(waiting, ROWS_IN_STATEMENT)):
+        db.execute(table.put_sql(suffix, len(some)), list(chain.from_iterable(some)))
 
 
 class SqlRows:
@@ -131,8 +143,7 @@ class SqlRows:
         table, suffix = write.table, self._suffix
         match write:
             case Put():
-                _check_columns(write)
-                self._db.execute(table.put_sql(suffix), _full_row(write))
+                self._db.execute(table.put_sql(suffix), (*write.key, *_full_row(write).values()))
             case Patch(columns=columns):
                 change = ", ".join([f"{name} = ?" for name in columns])
                 self._db.execute(f"UPDATE {table.name}{suffix} SET {change} WHERE {table.where}", (*columns.values(), *write.key))
@@ -145,71 +156,64 @@ class SqlRows:
 
 
 class MemoryRows:
-    """Collects the outcome of writes in dictionaries: {table name: {key: row as a list in column order}}."""
+    """Collects the outcome of writes in dictionaries: {table name: {key: {column: value}}}, of the columns behind the key, in order."""
 
     def __init__(self, tables: Iterable[Table]) -> None:
         self.tables = {table.name: table for table in tables}
-        # A row that was put and not changed since stays as its write: most are put again before anybody reads them.
-        self._rows: dict[str, dict[Key, list[Any] | Put]] = {
-            table.name: {tuple(row[: table.key_columns]): list(row) for row in table.seed} for table in self.tables.values()
-        }
-        self._places = {table.name: {name: place for place, name in enumerate(table.names)} for table in self.tables.values()}
+        self._rows: dict[str, dict[Key, dict[str, Any]]] = {name: {} for name in self.tables}
+        for table in self.tables.values():
+            self.replace(table.name, table.seed)
 
     @property
     def rows(self) -> dict[str, dict[Key, list[Any]]]:
-        """Every row. The dictionaries are the collection's own."""
-        for rows in self._rows.values():
-            for key, row in rows.items():
-                if isinstance(row, Put):
-                    rows[key] = _full_row(row)
-        return self._rows  # type: ignore[return-value]  # each was just made a list
+        """A copy of every row, as a list in column order."""
+        return {name: {key: [*key, *row.values()] for key, row in rows.items()} for name, rows in self._rows.items()}
 
     def row(self, name: str, key: Key) -> list[Any] | None:
-        """One row, or None."""
+        """One row as a list in column order, or None."""
         row = self._rows[name].get(key)
-        return _full_row(row) if isinstance(row, Put) else row
+        return None if row is None else [*key, *row.values()]
 
-    def replace(self, name: str, rows: Iterable[list[Any]]) -> None:
+    def replace(self, name: str, rows: Iterable[Sequence[Any]]) -> None:
         """Make these, in column order, the rows of a table."""
-        key_columns = self.tables[name].key_columns
-        self._rows[name] = {tuple(row[:key_columns]): row for row in rows}
+        table = self.tables[name]
+        held = self._rows[name]
+        held.clear()
+        for row in rows:
+            held[tuple(row[: table.key_columns])] = dict(zip(table.nulls, row[table.key_columns :], strict=True))
 
-    def count(self) -> int:
-        """How many rows there are."""
-        return sum(map(len, self._rows.values()))
+    def count(self, name: str | None = None) -> int:
+        """How many rows there are, in all or of one table."""
+        return sum(map(len, self._rows.values())) if name is None else len(self._rows[name])
 
     def apply(self, writes: Iterable[Write]) -> None:
         """Carry out the writes in order. Raises FoldError."""
         for write in writes:
             name = write.table.name
-            if isinstance(write, Put):
-                _check_columns(write)
-                self._rows[name][write.key] = write
-            elif isinstance(write, Patch):
-                self._patch(name, write)
-            elif isinstance(write, Delete):
-                self._delete(name, write.key)
+            kind = write.__class__  # a third faster than asking isinstance of each in turn
+            if kind is Patch:
+                self._patch(name, write)  # type: ignore[arg-type]
+            elif kind is Put:
+                self._rows[name][write.key] = _full_row(write)  # type: ignore[union-attr, arg-type]
+            elif kind is Delete:
+                self._delete(name, write.key)  # type: ignore[union-attr]
             else:
                 self._clear(name)
 
     def _patch(self, name: str, write: Patch) -> None:
         rows = self._rows[name]
         row = rows.get(write.key)
-        if isinstance(row, Put):
-            row = rows[write.key] = _full_row(row)
-        elif row is None:
-            row = self._missing(name, write.key)
-            if row is None:
+        if row is None:
+            found = self._missing(name, write.key)
+            if found is None:
                 if write.missing_ok:
                     return
                 raise FoldError(f"{name} has no row {write.key!r} to change")
-            rows[write.key] = row
-        places = self._places[name]
-        for column, value in write.columns.items():
-            place = places.get(column)
-            if place is None:
-                raise FoldError(f"{name} has no column {column!r} to change")
-            row[place] = value
+            row = rows[write.key] = dict(zip(write.table.nulls, found[write.table.key_columns :], strict=True))
+        row.update(write.columns)
+        width = len(write.table.nulls)
+        if len(row) != width:
+            raise FoldError(f"{name} has no column {[*row][width]!r} to change")
 
     def _missing(self, name: str, key: Key) -> list[Any] | None:
         """The row to patch when it is not among those collected here."""
@@ -224,15 +228,13 @@ class MemoryRows:
     def in_order(self, name: str) -> Iterator[list[Any]]:
         """The rows of a table in key order, in which they are appended to a B-tree instead of splitting it."""
         rows = self._rows[name]
-        for key in sorted(rows, key=sort_key):
-            row = rows[key]
-            yield _full_row(row) if isinstance(row, Put) else row
+        for key in sorted(rows) if self.tables[name].keyed else sorted(rows, key=sort_key):
+            yield [*key, *rows[key].values()]
 
     def write_to(self, db: apsw.Connection, suffix: str = "") -> None:
         """Insert everything into the (empty, already created) tables of the same names + suffix."""
         for name, table in self.tables.items():
-            marks = ",".join("?" * len(table.columns))
-            db.executemany(f"INSERT INTO {name}{suffix} VALUES ({marks})", self.in_order(name))
+            put_rows(db, table, self.in_order(name), suffix)
 
 
 def sort_key(key: Key) -> tuple[Any, ...]:
