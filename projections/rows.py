@@ -49,6 +49,11 @@ class Table(msgspec.Struct, frozen=True, dict=True):
         return dict.fromkeys(self.names[self.key_columns :])
 
     @cached_property
+    def places(self) -> dict[str, int]:
+        """Where in a row each column behind the key stands."""
+        return {name: place for place, name in enumerate(self.names) if place >= self.key_columns}
+
+    @cached_property
     def where(self) -> str:
         """The condition for one key."""
         return " AND ".join([f"{name} IS ?" for name in self.names[: self.key_columns]])
@@ -109,15 +114,15 @@ class Clear(msgspec.Struct, frozen=True):
 Write = Put | Patch | Delete | Clear
 
 
-def _full_row(write: Put) -> dict[str, Any]:
-    """The columns behind the key, in order, as the write leaves them. Raises FoldError."""
+def _full_row(write: Put) -> list[Any]:
+    """The row in column order. Raises FoldError."""
     table = write.table
     row = {**table.nulls, **write.row}
     if len(row) != len(table.nulls):
         raise FoldError(f"{table.name} has no column {[*row][len(table.nulls)]!r} to put")
     if len(write.key) != table.key_columns:
         raise FoldError(f"{table.name} has a key of {table.key_columns} columns, not {write.key!r}")
-    return row
+    return [*write.key, *row.values()]
 
 
 def put_rows(db: apsw.Connection, table: Table, rows: Iterable[Sequence[Any]], suffix: str = "") -> None:
@@ -143,7 +148,7 @@ class SqlRows:
         table, suffix = write.table, self._suffix
         match write:
             case Put():
-                self._db.execute(table.put_sql(suffix), (*write.key, *_full_row(write).values()))
+                self._db.execute(table.put_sql(suffix), _full_row(write))
             case Patch(columns=columns):
                 change = ", ".join([f"{name} = ?" for name in columns])
                 self._db.execute(f"UPDATE {table.name}{suffix} SET {change} WHERE {table.where}", (*columns.values(), *write.key))
@@ -156,31 +161,27 @@ class SqlRows:
 
 
 class MemoryRows:
-    """Collects the outcome of writes in dictionaries: {table name: {key: {column: value}}}, of the columns behind the key, in order."""
+    """Collects the outcome of writes in dictionaries: {table name: {key: row as a list in column order}}."""
 
     def __init__(self, tables: Iterable[Table]) -> None:
         self.tables = {table.name: table for table in tables}
-        self._rows: dict[str, dict[Key, dict[str, Any]]] = {name: {} for name in self.tables}
+        self._rows: dict[str, dict[Key, list[Any]]] = {}
         for table in self.tables.values():
-            self.replace(table.name, table.seed)
+            self.replace(table.name, map(list, table.seed))
 
     @property
     def rows(self) -> dict[str, dict[Key, list[Any]]]:
-        """A copy of every row, as a list in column order."""
-        return {name: {key: [*key, *row.values()] for key, row in rows.items()} for name, rows in self._rows.items()}
+        """Every row. The dictionaries are the collection's own."""
+        return self._rows
 
     def row(self, name: str, key: Key) -> list[Any] | None:
-        """One row as a list in column order, or None."""
-        row = self._rows[name].get(key)
-        return None if row is None else [*key, *row.values()]
+        """One row, or None."""
+        return self._rows[name].get(key)
 
-    def replace(self, name: str, rows: Iterable[Sequence[Any]]) -> None:
+    def replace(self, name: str, rows: Iterable[list[Any]]) -> None:
         """Make these, in column order, the rows of a table."""
-        table = self.tables[name]
-        held = self._rows[name]
-        held.clear()
-        for row in rows:
-            held[tuple(row[: table.key_columns])] = dict(zip(table.nulls, row[table.key_columns :], strict=True))
+        key_columns = self.tables[name].key_columns
+        self._rows[name] = {tuple(row[:key_columns]): row for row in rows}
 
     def count(self, name: str | None = None) -> int:
         """How many rows there are, in all or of one table."""
@@ -204,16 +205,18 @@ class MemoryRows:
         rows = self._rows[name]
         row = rows.get(write.key)
         if row is None:
-            found = self._missing(name, write.key)
-            if found is None:
+            row = self._missing(name, write.key)
+            if row is None:
                 if write.missing_ok:
                     return
                 raise FoldError(f"{name} has no row {write.key!r} to change")
-            row = rows[write.key] = dict(zip(write.table.nulls, found[write.table.key_columns :], strict=True))
-        row.update(write.columns)
-        width = len(write.table.nulls)
-        if len(row) != width:
-            raise FoldError(f"{name} has no column {[*row][width]!r} to change")
+            rows[write.key] = row
+        places = write.table.places
+        try:
+            for column, value in write.columns.items():
+                row[places[column]] = value
+        except KeyError as error:
+            raise FoldError(f"{name} has no column {error} to change") from error
 
     def _missing(self, name: str, key: Key) -> list[Any] | None:
         """The row to patch when it is not among those collected here."""
@@ -229,7 +232,7 @@ class MemoryRows:
         """The rows of a table in key order, in which they are appended to a B-tree instead of splitting it."""
         rows = self._rows[name]
         for key in sorted(rows) if self.tables[name].keyed else sorted(rows, key=sort_key):
-            yield [*key, *rows[key].values()]
+            yield rows[key]
 
     def write_to(self, db: apsw.Connection, suffix: str = "") -> None:
         """Insert everything into the (empty, already created) tables of the same names + suffix."""
