@@ -73,9 +73,12 @@ export function button(content, className, onclick, traits = {}) {
 	return make("button", { type: "button", className, onclick, ...traits }, ...[content].flat());
 }
 
-/** Make a list show `items`. Elements are kept by key, with focus and scrolling; `fill(element, item, place)` writes one. */
+/** Make a list show `items`. Elements are kept by key, with focus and scrolling. */
 export function renew(list, items, keyOf, create, fill) {
 	const focus = document.activeElement;
+	const rank = [...list.children].findIndex((element) => element.contains(focus));
+	const buttons = () => [...(list.children[Math.min(rank, list.children.length - 1)]?.querySelectorAll("button") ?? [])];
+	const held = buttons().indexOf(focus);
 	const old = new Map([...list.children].map((element) => [element.dataset.key, element]));
 	items.forEach((item, place) => {
 		const key = keyOf(item);
@@ -86,7 +89,9 @@ export function renew(list, items, keyOf, create, fill) {
 		if (list.children[place] !== element) list.insertBefore(element, list.children[place] ?? null);
 	});
 	for (const element of old.values()) element.remove();
-	if (focus !== document.activeElement && list.contains(focus)) focus.focus(); // an element that is put elsewhere loses it
+	if (focus === document.activeElement) return;
+	if (list.contains(focus)) focus.focus(); // an element that is put elsewhere loses it
+	else buttons()[held]?.focus(); // to the neighbour of what is gone
 }
 
 /** Fill a fieldset with choices, as `[value, label]`. */

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
-from tools import check_rules, drop, go, plain, views, wait_count, wait_text
+from tools import check_rules, drop, go, plain, views, wait_count, wait_order, wait_text, when
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -75,3 +75,22 @@ def _check_targets(page: Page) -> None:
         )
         assert small == []
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_keyboard_keeps_its_place(up: Callable, visit: Callable) -> None:
+    """What takes a row away leaves the focus on the same button of the row that is there then, and of the last one at the end."""
+    pixelog = up()
+    for place, name in enumerate(("one", "two", "three")):
+        pixelog.upload(f"{name}.png", plain((40 * place, 80, 120)), addToLoop="true")
+    page = visit(pixelog)
+    wait_order(page, ["one.png", "two.png", "three.png"])
+    page.focus("[aria-label='Take one.png out of the loop']")
+    for left in (["two.png", "three.png"], ["three.png"]):
+        page.keyboard.press("Enter")
+        wait_order(page, left)
+        when(page, "label => document.activeElement.ariaLabel === label", f"Take {left[0]} out of the loop")
+    page.focus("[aria-label='Details of one.png']")
+    page.keyboard.press("Enter")
+    page.focus("#item [data-act=remove]")
+    page.keyboard.press("Enter")
+    when(page, "() => document.activeElement.ariaLabel === 'Details of two.png'")
