@@ -21,7 +21,7 @@ from api.commands.settings import ChangeSettings
 from api.execution import Executor
 from eventstore.errors import Busy
 from eventstore.store import EventStore
-from projections import catalogue, folding, messages, rebuilding
+from projections import catalogue, folding, messages, rebuilding, rows
 from projections.catalogue import AREAS
 from projections.folding import AreaStopped
 from projections.replay import digests
@@ -120,6 +120,48 @@ def test_a_log_in_memory_can_be_rebuilt() -> None:
         before = rows_of(store)
         assert rebuilding.rebuild(store).differed == ()
         assert rows_of(store) == before
+
+
+@pytest.mark.parametrize("indexed_after", [-1, 3, 1_000])
+@pytest.mark.parametrize("in_statement", [1, 4])
+def test_rows_go_in_together_and_indexes_before_or_after(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch, indexed_after: int, in_statement: int
+) -> None:
+    """However many rows a statement puts and whenever the indexes are made: each row is there, in every index, counted and found once."""
+    monkeypatch.setattr(rebuilding, "INDEXED_AFTER_ROWS_MAX", indexed_after)
+    monkeypatch.setattr(rows, "ROWS_IN_STATEMENT", in_statement)
+    before, schema = rows_of(store), schema_of(store)
+    assert rebuilding.rebuild(store).differed == ()
+    assert rows_of(store) == before
+    assert schema_of(store) == schema
+    with store.reading() as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_indexes_are_made_first_while_others_write(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index of a full table takes longer than a command likes to wait; that of an empty one takes no time."""
+    executor = Executor(store)
+    rows_at: dict[str, list[int]] = {}
+    index = rebuilding._Rebuild._index  # type: ignore[reportPrivateUsage]  # when it is called is what this is about
+
+    def looked_at(self: Any, table: Any) -> None:
+        with store.reading() as db:
+            rows_at.setdefault(table.name, []).append(db.execute(f"SELECT count(*) FROM {table.name}{self._suffix}").get)
+        index(self, table)
+
+    monkeypatch.setattr(rebuilding._Rebuild, "_index", looked_at)  # type: ignore[reportPrivateUsage]
+
+    rebuilding.rebuild(store)
+    assert rows_at["media_items"] == [6]
+
+    rows_at.clear()
+
+    def others_write() -> bool:
+        executor.execute(PostMessage("meanwhile"))
+        return False
+
+    rebuilding.rebuild(store, cancelled=others_write)
+    assert rows_at["media_items"] == [0, 6]
 
 
 @pytest.mark.parametrize("rows", [0, 3, 7])
