@@ -28,6 +28,7 @@ from typing import IO, Protocol
 import apsw
 import msgspec
 
+from eventstore import forks
 from eventstore.blobs import CHUNK_BYTES, fsync_folder
 from eventstore.errors import StoreError, Unusable
 from eventstore.reading import read_head
@@ -241,7 +242,9 @@ class _Hashing:
 
 
 def is_backup(path: Path) -> bool:
-    """Whether this is a file that begins as a backup does."""
+    """Whether this is a file that begins as a backup does. Never looks into a file of a log that is open here, which would drop its locks."""
+    if forks.is_open(path):
+        return False
     try:
         with open(path, "rb") as file:
             head = file.read(262)

@@ -221,7 +221,7 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
         if not _can_write(path):
             raise Unusable("not_writable", f"{path} is not writable; check owner, permissions and a read-only file system")
         frames = wal.length(path)
-        db = forks.known(apsw.Connection(uri(path), flags=flags, vfs=vfs, statementcachesize=STATEMENT_CACHE))
+        db = forks.known(apsw.Connection(uri(path), flags=flags, vfs=vfs, statementcachesize=STATEMENT_CACHE), path)
         if db.readonly("main"):
             raise Unusable("not_writable", f"{path} is not writable; check owner, permissions and a read-only file system")
         _configure(db, PRAGMAS)
@@ -280,6 +280,7 @@ def settle(path: Path, db: apsw.Connection) -> None:
 
 def close(db: apsw.Connection) -> None:
     """Close a connection. The last one of a log brings the write-ahead log home and deletes it; where that fails, it stays, which is as good."""
+    forks.forget(db)
     with suppress(apsw.Error):
         db.close()
 
@@ -322,7 +323,7 @@ def _open_reader(path: Path, vfs: str | None, **parameters: int) -> apsw.Connect
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI
     if parameters or not os.access(path, os.W_OK):
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-    db = forks.known(apsw.Connection(uri(path, **parameters), flags=flags, vfs=vfs, statementcachesize=STATEMENT_CACHE))
+    db = forks.known(apsw.Connection(uri(path, **parameters), flags=flags, vfs=vfs, statementcachesize=STATEMENT_CACHE), path)
     try:
         _configure(db, PRAGMAS)
         db.execute("PRAGMA query_only = 1").fetchall()

@@ -200,6 +200,7 @@ class EventStore:
                 path = path / "pixelog.db"
             if not path.parent.is_dir():
                 raise Unusable("missing", f"the folder {path.parent} does not exist; create it first")
+            forks.check_inherited(path)
             version = connection.inspect(path)
         except PermissionError as error:
             raise Unusable("not_writable", f"{path} cannot be reached; check owner and permissions of its folders") from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 import tarfile
 import threading
 from pathlib import Path
@@ -14,6 +16,7 @@ from eventstore import backup
 from eventstore.backup import BadBackup, Cancelled
 from eventstore.record import NewEvent
 from eventstore.store import EventStore
+from tests.eventstore.conftest import event
 
 
 @pytest.fixture
@@ -257,3 +260,25 @@ def test_a_folder_that_takes_no_files_is_said(store: EventStore) -> None:
     """Nothing can be made in /proc, whoever asks."""
     with store, pytest.raises(OSError, match="no file can be made there"):
         backup.write(store, Path("/proc/x.tar"), "now")
+
+
+def test_a_look_at_a_file_of_an_open_log_takes_none_of_its_locks(store: EventStore) -> None:
+    """A backup onto the log itself is refused without opening it: else another program would be the last to close, and delete the write-ahead log."""
+    assert store.path is not None
+    store.append("s", event())
+    for name in (store.path, Path(f"{store.path}-wal"), Path(f"{store.path}-shm")):
+        with pytest.raises(BadBackup, match="exists and is no backup"):
+            store.backup(name)
+        with pytest.raises(BadBackup, match="is not a backup"):
+            backup.read(name)
+        subprocess.run([sys.executable, "-c", VISIT, str(store.path)], check=True, timeout=60)
+        assert Path(f"{store.path}-wal").exists()
+    assert store.append("s", event()).position == store.head().position
+
+
+VISIT = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+db.execute("SELECT count(*) FROM events").fetchone()
+db.close()
+"""

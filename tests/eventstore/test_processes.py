@@ -64,7 +64,7 @@ for one in store.subscribe(0, streams=["ping"]):
 
 FORK = """
 import gc, os, threading, warnings
-from eventstore.errors import Stopped
+from eventstore.errors import Stopped, Unusable
 warnings.simplefilter("ignore", DeprecationWarning)  # that a process with threads forks is the point
 threading.Thread(target=store.watch.wait, args=(1_000,), daemon=True).start()
 store.append("s", NewEvent("own", "{}"))
@@ -86,6 +86,10 @@ if child == 0:
             print("used", use())
         except Stopped as error:
             print(error.code, flush=True)
+    try:
+        EventStore.open(sys.argv[2])
+    except Unusable as error:
+        print(error.code, flush=True)
     store.close()
     store.close()
     del store
@@ -193,10 +197,30 @@ def test_wake_ups_cross_processes(path: Path) -> None:
 
 @pytest.mark.parametrize("when", ["idle", "while writing"])
 def test_a_forked_child_leaves_the_log_alone(path: Path, when: str) -> None:
-    """Every use is refused, nothing hangs, and the end of the child takes neither the parent's time nor its locks."""
+    """Every use is refused, opening anew too, nothing hangs, and the end of the child takes neither the parent's time nor its locks."""
     process = start(FORK, path, when)
     out, _ = process.communicate(timeout=60)
-    assert out.splitlines() == ["stopped"] * 5 + ["0", "True 2 []"]
+    assert out.splitlines() == ["stopped"] * 5 + ["locked", "0", "True 2 []"]
     assert process.returncode == 0
     with EventStore.open(path) as store:
         assert (store.head().position, problems(store)) == (2, [])
+
+
+FORK_AFTER = """
+import os
+store.close()
+child = os.fork()
+if child == 0:
+    with EventStore.open(sys.argv[2]) as again:
+        print(again.append("s", NewEvent("own", "{}")).position, flush=True)
+    sys.exit(0)
+os.waitpid(child, 0)
+with EventStore.open(sys.argv[2]) as again:
+    print(again.append("s", NewEvent("own", "{}")).position, again.verify(), flush=True)
+"""
+
+
+def test_a_child_opens_what_its_parent_had_closed(path: Path) -> None:
+    """Though the parent still holds the object."""
+    out, _ = start(FORK_AFTER, path).communicate(timeout=60)
+    assert out.splitlines() == ["1", "2 []"]
