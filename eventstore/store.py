@@ -141,7 +141,6 @@ class EventStore:
     ) -> None:
         self.path = path
         self._doubted = None if path is None else _doubted(path)
-        self._doubt_said = False
         self.statements = statements or Statements()
         """What is known of slow statements."""
         self.started = started
@@ -166,7 +165,7 @@ class EventStore:
         self.writer: Writer | None = None
         if db is not None:
             self._watching = WriteWatch(db, self.statements)
-            self.writer = Writer(db, self._begin, self._committed, *((str(path.parent), f"{path}-wal") if path else ()))
+            self.writer = Writer(db, self._begin, self._committed, path, self._doubt)
             if path is not None:
                 self._syncer.start()
 
@@ -312,11 +311,7 @@ class EventStore:
         if self.writer is None:
             raise ReadOnly("this log was opened for reading only")
         if self._memory_lock is None:
-            try:
-                return self.writer.submit(work, durable)
-            except Stopped:
-                self._doubt()
-                raise
+            return self.writer.submit(work, durable)
         forks.check(self._pid)
         with self._memory_lock, _writing(self._readers):
             return self.writer.submit(work, durable)
@@ -324,11 +319,9 @@ class EventStore:
     def _doubt(self) -> None:
         """After a failed sync: nobody may write behind what the system believes to be on the disk and is not, until it was written anew. What is in
         doubt is gone at a boot, and so is this note of it, in shared memory. Said once: who opens the log anew puts an end to it."""
-        in_doubt = self.writer is not None and self.writer.in_doubt and not self._doubt_said
-        if self._doubted is not None and in_doubt and os.getpid() == self._pid:
+        if self._doubted is not None:
             with suppress(OSError):
                 os.close(open_shared(self._doubted, os.O_WRONLY | os.O_CREAT))
-                self._doubt_said = True
 
     def sync(self) -> None:
         """Bring relaxed events to the disk now, those of other processes, too."""
@@ -467,6 +460,8 @@ class EventStore:
         In a child that was forked while the log was open it does nothing: see `forks`."""
         if self._closed or os.getpid() != self._pid:
             return
+        if self.writer is not None and self.writer.is_working:
+            raise RuntimeError("a work must not close its log: it would wait for itself")
         self._closed = True
         self._syncer.end(CLOSE_WAIT_SECONDS)
         self.watch.close()
@@ -479,8 +474,6 @@ class EventStore:
                     self.writer.close(lambda db: self._is_unsettled(read_head(db)), self._settle)
             except Refused:
                 pass  # no room, or another process is writing: the log stays marked as not ended in order, which is true
-            finally:
-                self._doubt()
 
     def _is_unsettled(self, head: Head) -> bool:
         """Whether an orderly end has something to write, left by this process or by one that was killed: events to sync, or a note to clear. The note

@@ -45,6 +45,11 @@ VERSIONS_MAX = 1_024
 TYPES_PER_CONDITION_MAX = 1_000
 """Types that one condition may name: beyond it a question without types and a look at what comes is the better one."""
 
+TAKEN_BACK = (
+    "a work took back what it had appended, by rolling back to a savepoint of its own: call transaction.mark() before the savepoint, and "
+    "transaction.reset(mark) after the rollback"
+)
+
 _INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _SHORT_CHARACTERS = NAME_BYTES_MAX // 4
 _encode_tags = msgspec.json.encode
@@ -183,10 +188,15 @@ class Transaction:
         return tuple(recorded)
 
     def _insert(self, rows: Sequence[tuple[Any, ...]], recorded: Sequence[RecordedEvent]) -> None:
-        if len(rows) == 1:
-            self.db.execute(_INSERT, rows[0])
-        else:
-            self.db.executemany(_INSERT, rows)
+        try:
+            if len(rows) == 1:
+                self.db.execute(_INSERT, rows[0])
+            else:
+                self.db.executemany(_INSERT, rows)
+        except apsw.ConstraintError as error:
+            if read_head(self.db).position < rows[0][0] - 1:
+                raise RuntimeError(TAKEN_BACK) from error
+            raise
         tags = [(tag, event.position) for event in recorded for tag in event.tags]
         if tags:
             self.db.executemany("INSERT OR IGNORE INTO tags VALUES (?, ?)", tags)
@@ -303,20 +313,23 @@ class Transaction:
             self._known.update(self._appended)
             self._versions.keep(self.head.position, self._known)
 
-    def finish(self, synced: bool, relaxed: bool) -> None:
+    def finish(self, synced: bool, relaxed: bool) -> str | None:
         """Write the part of the head row that the trigger does not know. Called by the writer before COMMIT. `synced`: this commit waits for
-        the disk. `relaxed`: some of it need not have, so that what follows may go unsynced."""
+        the disk. `relaxed`: some of it need not have, so that what follows may go unsynced.
+
+        Returns why it must not be committed, when it must not."""
         if not self._touched:
-            return
+            return None
         head = self.head
         self.head = head = Head(
             head.position, head.chain, head.logtime_us, head.time_us, head.boot_id, head.boottime_us, head.epoch,
             head.dirty or relaxed, head.position if synced else head.synced_position,
         )  # fmt: skip
         self.db.execute(
-            "UPDATE head SET boot_id = ?, boottime = ?, epoch = ?, dirty = ?, synced_position = ?",
-            (head.boot_id, head.boottime_us, head.epoch, int(head.dirty), head.synced_position),
+            "UPDATE head SET boot_id = ?, boottime = ?, epoch = ?, dirty = ?, synced_position = ? WHERE position = ?",
+            (head.boot_id, head.boottime_us, head.epoch, int(head.dirty), head.synced_position, head.position),
         )
+        return None if self.db.changes() else TAKEN_BACK
 
 
 def _seal(scope: str, key: str, answer: Remembered, logtime_us: int, relaxed: int) -> bytes:

@@ -13,10 +13,11 @@ Nothing is applied twice: a ticket goes back into the queue only while its trans
 What may go wrong, and what follows:
   an exception of `work`                its savepoint is rolled back, its caller gets it, the others commit
   KeyboardInterrupt of the leader       everything is rolled back, the others go again under the next leader; after COMMIT: the others are answered
+  a work took back what it appended     the same, if it did not say so to the transaction: the head would not be the log's
   SQLITE_FULL, NOMEM, INTERRUPT         SQLite rolls everything back; each waiting work is tried once more alone
   SQLITE_BUSY at BEGIN                  Busy for all who wait: another process held the lock beyond the bounded wait
   read-only file system                 ReadOnly: refused, reads go on
-  the write-ahead log is gone           final: Stopped, as what is written has no name any more
+  a file of the log is gone             final: Stopped, as what is written has no name any more
   any other I/O error, a failed sync    final: Stopped for these and all later callers, because what a failed fsync left in the page cache
                                         cannot be known
 Checkpoints are made here and not by SQLite, which would hide a failed sync of theirs.
@@ -30,6 +31,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import apsw
@@ -57,14 +59,21 @@ in all it gives up after the time of `connection.BUSY_MS`, as SQLite would."""
 CLOSE_WAIT_SECONDS = 30.0
 """How long `close` waits for the commit under way. A card may stall for seconds; an interrupted leader must not hang the end for ever."""
 
-LOG_REMOVED = (
-    "the write-ahead log was removed while in use; restart. Never remove it, and never use another SQLite library on this log in the same process: "
-    "when that closes the file, the locks of this one are gone"
+REMOVED = (
+    "the {what} was moved, replaced or removed while in use; put things in order and restart. Never touch the files of an open log, and never use "
+    "another SQLite library on it in the same process: when that closes a file, the locks of this one are gone"
 )
+
+FILES = {"": "database file", "-wal": "write-ahead log", "-shm": "index of the write-ahead log"}
+"""The files of an open log, by the end of their names. What is written to one that has lost its name is lost, and processes that do not share them
+overwrite each other."""
 
 _WHOLE_ROLLBACK = (apsw.FullError, apsw.NoMemError, apsw.InterruptError)
 _REFUSED_WRITES = {apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_TRUNCATE, apsw.SQLITE_IOERR_DELETE, apsw.SQLITE_IOERR_SHMSIZE}
-"""I/O errors that a read-only file system may explain. A failed sync is not among them: what was written before is in doubt."""
+"""I/O errors that a read-only file system or a quota may explain. A failed sync is not among them: what was written before is in doubt."""
+
+_NO_ROOM = {errno.EDQUOT, errno.EFBIG}
+"""What the system says of a quota and of a limit of file sizes; for SQLite only a full disk is a full disk."""
 
 
 class Transaction(Protocol):
@@ -74,11 +83,11 @@ class Transaction(Protocol):
     def must_sync(self) -> bool: ...
     def mark(self) -> Any: ...
     def reset(self, mark: Any) -> None: ...
-    def finish(self, synced: bool, relaxed: bool) -> None: ...
+    def finish(self, synced: bool, relaxed: bool) -> str | None: ...
 
 
 class _RolledBack(Exception):
-    """A work failed, and the transaction of all is gone with it."""
+    """A work failed, and the transaction of all is gone with it. The cause is for its caller."""
 
 
 class _Attempt:
@@ -119,11 +128,36 @@ class _Ticket:
         self.settle(attempt, None, error)
 
 
+class _File:
+    """A file that has to stay where it is, once it was seen."""
+
+    __slots__ = ("_inode", "_path", "what")
+
+    def __init__(self, path: str, what: str) -> None:
+        self.what = what
+        self._path = path
+        self._inode: tuple[int, int] | None = None
+
+    def look(self) -> bool:
+        """Whether it still is the file that it was."""
+        try:
+            found = os.stat(self._path)
+        except FileNotFoundError:
+            return self._inode is None
+        except OSError:
+            return True  # the card does not answer: whoever writes will learn what there is to learn
+        inode = (found.st_dev, found.st_ino)
+        if self._inode is None:
+            self._inode = inode
+        return inode == self._inode
+
+
 class Writer:
     """Commits works over one connection.
 
-    `begin` makes the transaction object after BEGIN; `committed` is called after each commit and must not fail. `path` names the file system to
-    ask whether it became read-only, `log` the write-ahead log, which has to stay where it is.
+    `begin` makes the transaction object after BEGIN; `committed` is called after each commit and must not fail. `path` is the database (None: in
+    memory), whose files have to stay where they are. `doubted` is called when what was written may not be on the disk, before anybody hears of it,
+    and must not fail.
     """
 
     def __init__(
@@ -131,17 +165,15 @@ class Writer:
         db: apsw.Connection,
         begin: Callable[[], Transaction],
         committed: Callable[[Any], None],
-        path: str | None = None,
-        log: str | None = None,
+        path: Path | None = None,
+        doubted: Callable[[], None] = lambda: None,
     ) -> None:
         self._db = db
         self._begin = begin
         self._committed = committed
         self._path = path
-        self._log = log
-        self._log_file: tuple[int, int] | None = None  # device and inode
-        self.log_removed = False
-        """Whether the write-ahead log was found removed or replaced."""
+        self._doubted = doubted
+        self._files = [] if path is None else [_File(f"{path}{end}", what) for end, what in FILES.items()]
         self.in_doubt = False
         """Whether an I/O error stopped it, so that what the system takes for written may not be on the disk."""
         self._gate = threading.Lock()
@@ -197,24 +229,19 @@ class Writer:
             raise ticket.error
         return ticket.result
 
+    @property
+    def is_working(self) -> bool:
+        """Whether a work is running on this thread."""
+        return self._leader == threading.get_ident()
+
     def look(self) -> bool:
-        """Whether the write-ahead log still is the file that it was; from then on nothing can be written if not. Two microseconds; looks at the
-        name only, because opening and closing a file beside SQLite can take its locks away."""
-        if self._log is None:
-            return True
-        try:
-            found = os.stat(self._log)
-            file = (found.st_dev, found.st_ino)
-        except FileNotFoundError:
-            file = None
-        except OSError:
-            return True  # the card does not answer: whoever writes will learn what there is to learn
-        if self._log_file is None or file == self._log_file:
-            self._log_file = file
-            return True
-        self.log_removed = True
-        self._stopped = self._stopped or LOG_REMOVED
-        return False
+        """Whether the files of the log still are those that they were; from then on nothing can be written if not. A few microseconds; looks at the
+        names only, because opening and closing a file beside SQLite can take its locks away."""
+        for file in self._files:
+            if not file.look():
+                self._stopped = self._stopped or REMOVED.format(what=file.what)
+                return False
+        return True
 
     def checkpoint(self, wait_ms: int) -> bool:
         """Bring the write-ahead log into the database and cut it back to nothing; whether it was. Gives way to whoever writes, and after `wait_ms` to
@@ -307,7 +334,7 @@ class Writer:
         self._crowd = len(self._batch)
         self._commit(list(self._batch))
         self._answer()
-        if self._wal_pages >= self._checkpoint_at and self._stopped is None and self.look():
+        if self._wal_pages >= self._checkpoint_at and self._stopped is None:
             self._checkpoint()
 
     def _answer(self) -> None:
@@ -324,7 +351,7 @@ class Writer:
                 self._batch.pop()
 
     def _commit(self, batch: Sequence[_Ticket]) -> None:
-        if self._stopped:
+        if self._stopped or not self.look():
             for ticket in batch:
                 ticket.refuse(Stopped(self._stopped))
             return
@@ -353,11 +380,11 @@ class Writer:
             for ticket in batch:
                 self._run(ticket, attempt, alone=len(batch) == 1)
             if db.in_transaction:
-                transaction.finish(synced, relaxed)
+                wrong = transaction.finish(synced, relaxed)
+                if wrong is not None:
+                    raise _RolledBack from RuntimeError(wrong)
                 committing = True
                 db.execute("COMMIT")
-                if synced and not self.look():
-                    return Stopped(LOG_REMOVED)
             else:
                 attempt.transaction = None
             attempt.committed = True
@@ -451,14 +478,22 @@ class Writer:
                 return ReadOnly("the log cannot be written (read-only); reads go on")
             case apsw.IOError() if _cause(error) in _REFUSED_WRITES and self._on_read_only_file_system():
                 return ReadOnly("the file system became read-only (worn card or I/O error); reads go on")
+            case apsw.IOError() if _cause(error) in _REFUSED_WRITES and self._db.system_errno in _NO_ROOM:
+                return OutOfSpace(
+                    "a quota or a limit of file sizes is used up; raise it or free some space and try again, nothing was stored"
+                )
             case apsw.IOError() if _cause(error) == apsw.SQLITE_IOERR_SHMSIZE:
                 return OutOfSpace("the disk has no room for the index of the write-ahead log; free some space and try again")
             case apsw.IOError() | apsw.CorruptError() | apsw.CantOpenError():
                 self._stopped = f"writing to the log failed ({error}); restart to recover from what is on the disk"
-                self.in_doubt = True
+                if not self.in_doubt:
+                    self.in_doubt = True
+                    self._doubted()
                 # SQLite would bring the log into the database at the end, from a page cache that cannot be believed any more.
                 self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
                 return Stopped(self._stopped)
+            case _RolledBack(__cause__=cause) if cause is not None:
+                return cause
             case _:
                 return error
 
@@ -468,7 +503,7 @@ class Writer:
         if self._db.system_errno == errno.EROFS:
             return True  # after an error of its own the kernel may refuse writes without showing the file system as read-only
         try:
-            return bool(os.statvfs(self._path).f_flag & os.ST_RDONLY)
+            return bool(os.statvfs(self._path.parent).f_flag & os.ST_RDONLY)
         except OSError:
             return False
 
@@ -484,7 +519,7 @@ class Writer:
         me = threading.get_ident()
         with self._gate:
             failed, self._stopped = self._stopped, self._stopped or "the log was closed"
-            if self._leader == me or not self._idle.wait_for(lambda: self._leader is None, CLOSE_WAIT_SECONDS):
+            if not self._idle.wait_for(lambda: self._leader is None, CLOSE_WAIT_SECONDS):
                 return
             self._leader = me
         try:

@@ -48,20 +48,33 @@ def test_what_is_acknowledged_after_a_new_start_survives_a_cut(path: Path, tmp_p
     assert (kept[0], kept[-1], len(kept)) == (event("one").data, event("three").data, answer.position)
 
 
-def test_another_process_does_not_write_behind_it_either(path: Path) -> None:
+@pytest.mark.parametrize("way", ["commit", "checkpoint", "checkpoint after a commit"])
+def test_another_process_does_not_write_behind_it_either(path: Path, way: str) -> None:
     """Whoever has the log open when somebody's sync fails stops at the next commit; a start waits until all have ended."""
     with FaultyVFS("doubt") as vfs:
         failing, other = EventStore.open(path, vfs=vfs.name), EventStore.open(path)
         other.append("s", event("one"))
-        vfs.plant(Fault("eio", 1, ("sync",), for_good=True))
-        with pytest.raises(Stopped):
+        assert failing.writer is not None
+        if way == "commit":
+            vfs.plant(Fault("eio", 1, ("sync",), for_good=True))
+            with pytest.raises(Stopped):
+                failing.append("s", event("two"))
+        elif way == "checkpoint":
+            vfs.plant(Fault("eio", 1, ("sync",), for_good=True))
+            with pytest.raises(Stopped):
+                failing.writer.checkpoint(0)
+        else:
+            failing.writer._checkpoint_at = 1
+            vfs.plant(Fault("eio", 2, ("sync",), for_good=True))
             failing.append("s", event("two"))
+        assert vfs.fired
         vfs.plant(None)
         for _ in range(2):
             with pytest.raises(Stopped, match="failed in another program"):
                 other.append("s", event("three"))
         with other.snapshot() as db:
-            assert db.execute("SELECT count(*) FROM events").get == 1
+            kept: int = db.execute("SELECT count(*) FROM events").get
+            assert kept == 1 + (way == "checkpoint after a commit")
             with pytest.raises(Unusable, match="end every program"):
                 EventStore.open(path)
         failing.close()
@@ -69,5 +82,5 @@ def test_another_process_does_not_write_behind_it_either(path: Path) -> None:
     note = runtime_folder(path.parent) / f"{path.name}.doubted"
     assert note.exists()
     with EventStore.open(path) as store:
-        assert store.append("s", event("three")).position == 2
+        assert store.append("s", event("three")).position == kept + 1
     assert not note.exists()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 import random
+import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +20,7 @@ from eventstore import writer as writer_module
 from eventstore.errors import Overloaded, Stopped, WrongVersion
 from eventstore.store import EventStore
 from eventstore.testing.clock import FakeClock
+from eventstore.transaction import Transaction
 from tests.eventstore.conftest import event, problems, wait_until
 
 THREADS = 48
@@ -230,6 +234,11 @@ def remove(path: Path) -> None:
     os.unlink(f"{path}-wal")
 
 
+def remove_index(path: Path) -> None:
+    """Who opens the log now makes another one, and nobody sees the locks in the other's."""
+    os.unlink(f"{path}-shm")
+
+
 def use_another_library(path: Path) -> None:
     """Its close takes the locks of the whole process away, and believes to be the last."""
     db = sqlite3.connect(path)
@@ -244,30 +253,40 @@ def replace(path: Path) -> None:
     Path(f"{path}-wal").touch()
 
 
-@pytest.mark.parametrize("gone", [remove, use_another_library, replace])
-@pytest.mark.parametrize("way", ["durable", "relaxed", "look", "checkpoint"])
+def move(path: Path) -> None:
+    """By a copy of it, as a restore by hand does."""
+    shutil.copy(path, f"{path}.old")
+    os.replace(f"{path}.old", path)
+
+
+def sizes(path: Path) -> list[int]:
+    """Of the database and its write-ahead log, if they are there."""
+    return [file.stat().st_size for file in (path, Path(f"{path}-wal")) if file.exists()]
+
+
+@pytest.mark.parametrize("gone", [remove, remove_index, use_another_library, replace, move])
+@pytest.mark.parametrize("way", ["append", "look", "checkpoint", "close"])
 def test_nothing_is_acknowledged_into_a_log_that_is_gone(path: Path, gone: Callable[[Path], None], way: str) -> None:
-    """The next durable append is refused, as is every one after that; relaxed ones as soon as a look has seen it. The database stays whole."""
+    """Not even by the last commit of its end, and nothing is written over what another program has begun since. The database stays whole."""
     store = EventStore.open(path)
     store.append("s", event())
     store.append("s", event(), durable=False)  # the first after an orderly end would wait for the disk
     assert store.writer is not None
     assert store.writer.look()
     gone(path)
-    if way == "relaxed":
-        store.append("s", event(), durable=False)
-        with pytest.raises(Stopped, match="removed while in use"):
-            store.sync()
-    elif way == "look":
+    before = sizes(path)
+    if way == "look":
         store.watch.wait(9, 0.1)
         wait_until(lambda: store.writer is not None and store.writer.stopped is not None)
     elif way == "checkpoint":
         with pytest.raises(Stopped, match="removed while in use"):
             store.writer.checkpoint(0)
     for durable in (True, False):
-        with pytest.raises(Stopped, match="removed while in use"):
-            store.append("s", event(), durable=durable)
+        if way != "close":
+            with pytest.raises(Stopped, match="removed while in use"):
+                store.append("s", event(), durable=durable)
     store.close()
+    assert sizes(path) == before
     with sqlite3.connect(path) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     db.close()
@@ -289,3 +308,94 @@ def test_a_checkpoint_leaves_the_log_where_it_is(path: Path) -> None:
             assert store.writer.checkpoint(0)
             assert store.writer.look()
         assert store.append("s", event()).position == 7
+
+
+def takes_back(transaction: Transaction) -> None:
+    """As the context manager of a connection does it: a savepoint, rolled back when the block fails."""
+    try:
+        with transaction.db:
+            transaction.append("s", [event("half")])
+            raise ValueError
+    except ValueError:
+        pass
+
+
+def test_a_work_that_takes_back_behind_the_transaction_is_refused(store: EventStore) -> None:
+    """The head would not be the log's; with others in the same commit they have their answers."""
+    store.append("s", event("first"))
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"transaction.mark\(\)"):
+            store.transact(takes_back)
+    with pytest.raises(RuntimeError, match=r"transaction.mark\(\)"):
+        store.transact(lambda transaction: (takes_back(transaction), transaction.append("s", [event("more")])))
+    answers: list[object] = []
+    inside, go = threading.Event(), threading.Event()
+
+    def holds(_: Transaction) -> None:
+        inside.set()
+        assert go.wait(20)
+
+    def client(work: Callable[[Transaction], object]) -> None:
+        try:
+            answers.append(store.transact(work))
+        except RuntimeError as error:
+            answers.append(error)
+
+    def appends(transaction: Transaction) -> int:
+        return transaction.append("s", [event("other")])[-1].position
+
+    threads = [threading.Thread(target=client, args=(work,)) for work in (holds, appends, takes_back, appends)]
+    threads[0].start()
+    assert inside.wait(20)
+    for thread in threads[1:]:
+        thread.start()
+    assert store.writer is not None
+    wait_until(lambda: len(store.writer._waiting) == 3)  # type: ignore[union-attr]
+    go.set()
+    for thread in threads:
+        thread.join(20)
+    assert [answer for answer in answers if answer is not None and not isinstance(answer, RuntimeError)] == [2, 3]
+    assert sum(isinstance(answer, RuntimeError) for answer in answers) == 1
+    assert store.head().position == store.head().synced_position == 3
+
+
+def test_a_work_must_not_close_its_log(store: EventStore) -> None:
+    """It would wait for itself; the log goes on."""
+    with pytest.raises(RuntimeError, match="must not close"):
+        store.transact(lambda _: store.close())
+    assert store.append("s", event()).position == 1
+
+
+LIMITED = """
+import resource, signal, sys
+sys.path.insert(0, sys.argv[1])
+from eventstore.errors import OutOfSpace
+from eventstore.record import NewEvent
+from eventstore.store import EventStore
+
+def limit(most):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+with EventStore.open(sys.argv[2]) as store:
+    store.append("s", NewEvent("t.x"))
+    limit(60_000)
+    for _ in range(2):
+        try:
+            store.append("s", NewEvent("t.x", '"' + "x" * 90_000 + '"'))
+        except OutOfSpace as error:
+            print(error)
+    limit(resource.RLIM_INFINITY)
+    print(store.append("s", NewEvent("t.x")).position, store.verify())
+"""
+
+
+def test_a_limit_of_file_sizes_is_no_end(path: Path) -> None:
+    """Refused as on a full disk; the same open log goes on when there is room."""
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(Path(__file__).parents[2]), str(path)], capture_output=True, text=True, timeout=60
+    )
+    first, second, after = done.stdout.splitlines()
+    assert first == second
+    assert first.startswith("a quota or a limit of file sizes is used up")
+    assert after == "2 []"
