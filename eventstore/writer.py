@@ -7,12 +7,13 @@ any function of a transaction.
 Nobody waits for ever, because of three rules, each kept under `_gate`:
   1. nobody leads only while nobody waits (who joins finds no leader, and leads; who stops leading names the first in the queue, if there is one);
   2. a leader takes the front of the queue, where it stands itself, and answers every ticket it took, however the commit ended;
-  3. whoever leaves, by an interrupt too, leaves the queue and passes on the lead if it has it.
+  3. whoever leaves, by an exception too, leaves the queue and passes on the lead if it has it.
+Ctrl-C could come in the middle of leaving, so it is put off until then; only a second one is not.
 Nothing is applied twice: a ticket goes back into the queue only while its transaction is known not to have committed.
 
 What may go wrong, and what follows:
   an exception of `work`                its savepoint is rolled back, its caller gets it, the others commit
-  KeyboardInterrupt of the leader       everything is rolled back, the others go again under the next leader; after COMMIT: the others are answered
+  an interrupt of the leader            everything is rolled back, the others go again under the next leader; after COMMIT: the others are answered
   a work took back what it appended     the same, if it did not say so to the transaction: the head would not be the log's
   SQLITE_FULL, NOMEM, INTERRUPT         SQLite rolls everything back; each waiting work is tried once more alone
   SQLITE_BUSY at BEGIN                  Busy for all who wait: another process held the lock beyond the bounded wait
@@ -36,7 +37,7 @@ from typing import Any, Protocol
 
 import apsw
 
-from eventstore import connection, forks
+from eventstore import connection, forks, interrupts
 from eventstore.errors import Busy, OutOfSpace, Overloaded, ReadOnly, Stopped
 
 BATCH_MAX = 128
@@ -210,12 +211,23 @@ class Writer:
     def submit(self, work: Callable[[Any], Any], durable: bool = True) -> Any:
         """Run `work(transaction)` in a transaction and return its result after the commit; an exception of `work` is raised here
         after its effects were rolled back. `durable`: return only when the bytes are on the disk. A work may run twice if the first
-        transaction came to nothing, on another thread than the caller's, and must not submit in its turn.
+        transaction came to nothing, on another thread than the caller's, and must not submit in its turn. Ctrl-C is heard at the end, after the
+        commit; see `interrupts`.
 
         Raises Overloaded, Busy, ReadOnly, OutOfSpace, Stopped.
         """
         forks.check(self._pid)
         ticket = _Ticket(work, durable)
+        waiting = interrupts.put_off()
+        try:
+            self._take_part(ticket)
+        finally:
+            interrupts.end(waiting)
+        if ticket.error is not None:
+            raise ticket.error
+        return ticket.result
+
+    def _take_part(self, ticket: _Ticket) -> None:
         try:
             with self._gate:
                 self._join(ticket)
@@ -225,9 +237,6 @@ class Writer:
                 self._lead()
         finally:
             self._leave(ticket)
-        if ticket.error is not None:
-            raise ticket.error
-        return ticket.result
 
     @property
     def is_working(self) -> bool:

@@ -399,3 +399,86 @@ def test_a_limit_of_file_sizes_is_no_end(path: Path) -> None:
     assert first == second
     assert first.startswith("a quota or a limit of file sizes is used up")
     assert after == "2 []"
+
+
+STORM = """
+import os, random, signal, sys, threading, time
+sys.path.insert(0, sys.argv[1])
+from eventstore.record import NewEvent
+from eventstore.store import EventStore
+
+store, over, chance = EventStore.open(sys.argv[2]), False, random.Random(1)
+
+def other(name):
+    while not over:
+        store.append(name, NewEvent("t.x"), durable=False)
+
+def interrupt():
+    while not over:
+        time.sleep(chance.uniform(0, 0.002))
+        if calm.wait(20):
+            calm.clear()
+            os.kill(os.getpid(), signal.SIGINT)
+
+calm = threading.Event()
+threads = [threading.Thread(target=other, args=(name,)) for name in "ab"] + [threading.Thread(target=interrupt)]
+for thread in threads:
+    thread.start()
+known, heard = 0, 0
+while heard < 300:
+    try:
+        calm.set()
+        while True:
+            known = store.append("main", NewEvent("t.x"), durable=False).version
+    except KeyboardInterrupt:
+        heard += 1
+over = True
+calm.set()
+for thread in threads:
+    while thread.is_alive():
+        try:
+            thread.join(20)
+        except KeyboardInterrupt:
+            pass
+versions = [one.version for one in store.read(stream="main")]
+print(versions[-1] >= known > 0, store.verify())
+store.close()
+"""
+
+
+def test_ctrl_c_leaves_nobody_waiting(path: Path) -> None:
+    """Three hundred times in the main thread, at any moment, while others append: they go on, and what was acknowledged is there."""
+    done = subprocess.run(
+        [sys.executable, "-c", STORM, str(Path(__file__).parents[2]), str(path)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("True []\n", "")
+
+
+SECOND = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from eventstore.record import NewEvent
+from eventstore.store import EventStore
+
+with EventStore.open(sys.argv[2]) as store:
+    said = []
+
+    def endless(transaction):
+        transaction.append("s", [NewEvent("t.x")])
+        while True:
+            said.append(1)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    try:
+        store.transact(endless)
+    except KeyboardInterrupt:
+        print(len(said), store.head().position, store.append("s", NewEvent("t.x")).position)
+"""
+
+
+def test_a_second_ctrl_c_ends_a_work_that_does_not_end(path: Path) -> None:
+    """It is rolled back, and the log goes on."""
+    done = subprocess.run(
+        [sys.executable, "-c", SECOND, str(Path(__file__).parents[2]), str(path)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("2 0 1\n", "")
