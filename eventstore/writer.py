@@ -69,6 +69,9 @@ FILES = {"": "database file", "-wal": "write-ahead log", "-shm": "index of the w
 """The files of an open log, by the end of their names. What is written to one that has lost its name is lost, and processes that do not share them
 overwrite each other."""
 
+TICK_NS = 3_000_000_000
+"""The times of a folder are no finer than a clock tick, 4 to 10 ms, and two seconds on FAT."""
+
 _WHOLE_ROLLBACK = (apsw.FullError, apsw.NoMemError, apsw.InterruptError)
 _REFUSED_WRITES = {apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_TRUNCATE, apsw.SQLITE_IOERR_DELETE, apsw.SQLITE_IOERR_SHMSIZE}
 """I/O errors that a read-only file system or a quota may explain. A failed sync is not among them: what was written before is in doubt."""
@@ -174,6 +177,8 @@ class Writer:
         self._committed = committed
         self._path = path
         self._doubted = doubted
+        self._folder = "" if path is None else str(path.parent)
+        self._quiet_since_ns: int | None = None  # when the folder changed last, if that was long before a look at the files
         self._files = [] if path is None else [_File(f"{path}{end}", what) for end, what in FILES.items()]
         self.in_doubt = False
         """Whether an I/O error stopped it, so that what the system takes for written may not be on the disk."""
@@ -244,8 +249,20 @@ class Writer:
         return self._leader == threading.get_ident()
 
     def look(self) -> bool:
-        """Whether the files of the log still are those that they were; from then on nothing can be written if not. A few microseconds; looks at the
-        names only, because opening and closing a file beside SQLite can take its locks away."""
+        """Whether the files of the log still are those that they were; from then on nothing can be written if not. Looks at the names only, because
+        opening and closing a file beside SQLite can take its locks away; and at the folder's time alone while no name in it comes or goes, as this
+        is asked before each commit."""
+        if self._path is None:
+            return True
+        try:
+            changed_ns = os.stat(self._folder).st_mtime_ns
+        except OSError:
+            changed_ns = None
+        if changed_ns is not None and changed_ns == self._quiet_since_ns:
+            return True
+        # A name that goes within one tick of the file system's clock after the look would leave the folder's time as it is.
+        quiet = changed_ns is not None and time.time_ns() - changed_ns > TICK_NS
+        self._quiet_since_ns = changed_ns if quiet else None
         for file in self._files:
             if not file.look():
                 self._stopped = self._stopped or REMOVED.format(what=file.what)

@@ -265,14 +265,17 @@ def sizes(path: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("gone", [remove, remove_index, use_another_library, replace, move])
-@pytest.mark.parametrize("way", ["append", "look", "checkpoint", "close"])
+@pytest.mark.parametrize("way", ["append", "append after a quiet time", "look", "checkpoint", "close"])
 def test_nothing_is_acknowledged_into_a_log_that_is_gone(path: Path, gone: Callable[[Path], None], way: str) -> None:
     """Not even by the last commit of its end, and nothing is written over what another program has begun since. The database stays whole."""
     store = EventStore.open(path)
     store.append("s", event())
     store.append("s", event(), durable=False)  # the first after an orderly end would wait for the disk
     assert store.writer is not None
+    if "quiet" in way:
+        os.utime(path.parent, (0, 0))
     assert store.writer.look()
+    assert (store.writer._quiet_since_ns is not None) == ("quiet" in way)
     gone(path)
     before = sizes(path)
     if way == "look":
