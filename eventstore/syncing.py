@@ -1,8 +1,8 @@
 """Relaxed events are on the disk in time: one thread of each log that is open for writing sees to it.
 
-Whoever commits a relaxed event notes it here. What others commit is found by a look, twice in the time that it may wait: a process that was killed
-syncs nothing any more, and whoever has the log open besides does it in its stead. A look is one SELECT. How long something has waited is told by its
-logtime, so it does not matter when it was found.
+What is unsynced is found by a look, twice in the time that it may wait, whoever committed it: a process that was killed syncs nothing any more, and
+whoever has the log open besides does it in its stead. A look is one SELECT. How long something has waited is told by its logtime, so it does not
+matter when it was found.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Syncer:
         self._look = look
         self._sync = sync
         self._after_seconds = after_seconds
-        self._noted = threading.Event()
+        self._own = False  # whether this process left something unsynced since the last look
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -70,16 +70,14 @@ class Syncer:
             self._thread = thread
 
     def note(self) -> None:
-        """A commit of this process left something unsynced. Called after the commit, so that the look which follows sees it."""
-        if not self._noted.is_set():
-            self._noted.set()
+        """A commit of this process left something unsynced. Called after the commit, so that the next look sees it."""
+        self._own = True
         if self._thread is None:
             self.start()
 
     def end(self, wait_seconds: float | None = None) -> None:
         """End the thread and wait for it, for a sync under way no longer than `wait_seconds`."""
         self._ended.set()
-        self._noted.set()
         if self._thread is not None:
             self._thread.join(wait_seconds)
 
@@ -98,10 +96,9 @@ class Syncer:
     def _run(self) -> None:
         seen: int | None = None
         while not self._ended.is_set():
-            if seen is None:
-                self._noted.wait(self._after_seconds / LOOKS)
-            own = self._noted.is_set()
-            self._noted.clear()  # before the look: what is committed after it is noted again
+            if seen is None and self._ended.wait(self._after_seconds / LOOKS):
+                return
+            own, self._own = self._own, False  # before the look: what is committed after it is noted again
             try:
                 seen, wait_seconds = self.step(seen, own)
             except Stopped:
