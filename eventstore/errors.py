@@ -13,6 +13,16 @@ class StoreError(Exception):
 
     code = "store"
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # As an exception of one argument would be: processes hand errors to each other, and each class takes arguments of its own.
+        return _made_again, (type(self), self.args, self.__dict__)
+
+
+def _made_again(kind: type[StoreError], args: tuple[object, ...], fields: dict[str, object]) -> StoreError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    return error
+
 
 class Refused(StoreError):
     """An expected answer: nothing was appended and no position was used."""
