@@ -15,13 +15,14 @@ may open and close beside it. Which files belong to a log, and where they lie, i
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import io
 import os
 import re
 import tarfile
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -107,11 +108,33 @@ def write(
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Manifest:
     """Write a backup to `target`, replacing an older one of the same log, and return its manifest once it is on the disk and has been read back.
+    One at a time into a folder.
 
     What is there stays until then. A killed process leaves `.NAME.part` and `.NAME.part.db` beside it, which the next backup of that name overwrites
-    and removes. Raises BadBackup (the log is damaged, what was written cannot be read back, or `target` is something else than a backup of this
-    log), Cancelled, OSError (no folder, no room, no access).
+    and removes. Raises BadBackup (the log is damaged, what was written cannot be read back, `target` is something else than a backup of this
+    log, or another one is being written there), Cancelled, OSError (no folder, no room, no access).
     """
+    with _alone(target.parent):
+        return _write(store, target, created_at, files_of, cancelled)
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """Raise BadBackup when a backup is being written into the folder. The lock is the folder's own, so that nothing is left of it."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BadBackup(f"another backup is being written to {folder}; wait for its end") from error
+        except OSError:
+            pass  # a file system without such locks
+        yield
+    finally:
+        os.close(fd)
+
+
+def _write(store: Store, target: Path, created_at: str, files_of: FilesOf, cancelled: Callable[[], bool]) -> Manifest:
     _check_target(target, store.log_id)
     part = target.with_name(f".{target.name}.part")
     copy = target.with_name(f".{target.name}.part.db")

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import apsw
@@ -168,7 +169,11 @@ def _marks(path: Path, look: dict[str, str | int]) -> tuple[int, int, int]:
     db = apsw.Connection(uri(path, mode="ro", **look), flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
     try:
         db.set_busy_timeout(BUSY_MS)
-        return db.pragma("application_id"), db.pragma("user_version"), db.execute("SELECT count(*) FROM sqlite_schema").get
+        # One statement, one state: somebody may be creating the log at this moment.
+        marks: Any = db.execute(
+            "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id, pragma_user_version"
+        ).fetchone()
+        return marks
     finally:
         db.close()
 
@@ -282,7 +287,7 @@ def close(db: apsw.Connection) -> None:
     """Close a connection. The last one of a log brings the write-ahead log home and deletes it; where that fails, it stays, which is as good."""
     forks.forget(db)
     with suppress(apsw.Error):
-        db.close()
+        db.close(True)  # whatever state a cursor is in that somebody kept
 
 
 def unusable(path: Path, error: BaseException) -> Unusable | None:
@@ -431,7 +436,9 @@ class Readers:
     def _give_back(self, pooled: _Pooled) -> None:
         if os.getpid() != self._pid:
             return  # borrowed before a fork; see `forks`
-        aged = pooled.lendings >= READER_LENDINGS_MAX or self._statements.now() - pooled.opened_at >= READER_AGE_SECONDS
+        # A cursor or a transaction that outlives its block would hold the old state for the next one who borrows, and the write-ahead log with it.
+        held = pooled.db.txn_state("main") != apsw.SQLITE_TXN_NONE
+        aged = held or pooled.lendings >= READER_LENDINGS_MAX or self._statements.now() - pooled.opened_at >= READER_AGE_SECONDS
         with self._free:
             self._lent -= 1
             keep = not aged and not self._closed

@@ -312,8 +312,9 @@ class HeadWatch:
         with self._changed:
             if self._listener is not None or self._closed:
                 return
-            self._listener = threading.Thread(target=self._run, name="pixelog-head", daemon=True)
-            self._listener.start()
+            listener = threading.Thread(target=self._run, name="pixelog-head", daemon=True)
+            listener.start()  # where no thread is to be had, the next wait asks again
+            self._listener = listener
 
     def _run(self) -> None:
         fd = self._bell.watch() if self._bell is not None else None

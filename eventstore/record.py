@@ -98,7 +98,8 @@ class Expect(msgspec.Struct, frozen=True):
 
 
 class NoneSince(msgspec.Struct, frozen=True):
-    """A condition on the log: no event with one of `types` (empty: any) and all of `tags` after position `after`."""
+    """A condition on the log: no event with one of `types` (empty: any) and all of `tags` after position `after`. Types and tags are
+    compared as they are: no patterns."""
 
     after: int
     types: tuple[str, ...] = ()

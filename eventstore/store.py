@@ -154,12 +154,12 @@ class EventStore:
         self._pid = os.getpid()
         self._closed = False
         self._syncer = Syncer(of_living(self._behind), of_living(self.sync), sync_after_seconds)
+        with readers.borrow() as reader:  # what fails here has opened nothing else yet
+            self.log_id: str = reader.execute("SELECT value FROM log WHERE key = 'log_id'").get
+        head = self.head()
         bell = Bell(runtime_folder(path.parent) / _bell(path)) if path is not None else None
         self.watch = HeadWatch(self._look, bell)
         self.tail = Tail(self.watch, self.reading, lock)
-        with readers.borrow() as reader:
-            self.log_id: str = reader.execute("SELECT value FROM log WHERE key = 'log_id'").get
-        head = self.head()
         self.watch.announce(head.position)
         self._rung = head.position
         self.writer: Writer | None = None
@@ -214,8 +214,12 @@ class EventStore:
                 )
             try:
                 return cls(path, None, readers, clock, randomness, None, statements=statements)
-            except apsw.Error as error:
-                raise connection.unusable(path, error) or error from error
+            except BaseException as error:
+                readers.close()
+                reason = connection.unusable(path, error)
+                if reason is None:
+                    raise
+                raise reason from error
         db = connection.open_writer(path, vfs)
         try:
             doubted = _doubted(path)
@@ -233,6 +237,7 @@ class EventStore:
                 raise _not_whole(path, started.problem)
             return cls(path, db, readers, clock, randomness, None, sync_after_seconds, statements, started)
         except BaseException as error:
+            readers.close()
             connection.close(db)
             reason = connection.unusable(path, error)
             if reason is None:

@@ -378,7 +378,10 @@ def request_fingerprint(
         short_form(stream, expected)
         if events:
             _bodies(stream, events, origin)
-    return sha256(msgspec.json.encode([batch, [msgspec.structs.asdict(condition) for condition in conditions]])).digest()
+    request = [batch, [msgspec.structs.asdict(condition) for condition in conditions]]
+    return sha256(
+        msgspec.json.encode(request, enc_hook=str)
+    ).digest()  # the hook: texts of a class of their own, members of an enumeration
 
 
 def _check_form(condition: Any) -> None:

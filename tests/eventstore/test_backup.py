@@ -276,6 +276,26 @@ def test_a_look_at_a_file_of_an_open_log_takes_none_of_its_locks(store: EventSto
     assert store.append("s", event()).position == store.head().position
 
 
+def test_backups_into_a_folder_wait_for_each_other(store: EventStore, tmp_path: Path) -> None:
+    """A second one at the same time is refused in a sentence; the first ends whole."""
+    store.append("s", event())
+    target, said = tmp_path / "b.tar", list[str]()
+
+    def meets() -> bool:
+        if not said:
+            for name in ("b.tar", "c.tar"):
+                with pytest.raises(BadBackup, match="another backup is being written") as refused:
+                    store.backup(tmp_path / name)
+                said.append(str(refused.value))
+        return False
+
+    backup.write(store, target, "2026-01-01T00:00:00Z", cancelled=meets)
+    assert len(said) == 2
+    assert backup.read(target).head == store.head().position
+    assert sorted(file.name for file in tmp_path.glob("*b.tar*")) == ["b.tar"]
+    store.backup(target)
+
+
 VISIT = """
 import sqlite3, sys
 db = sqlite3.connect(sys.argv[1])

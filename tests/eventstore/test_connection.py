@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -264,3 +265,40 @@ def test_a_slow_write_is_named_when_it_comes_again(store: EventStore, monkeypatc
         store.append("s", event())
     assert slow() == "a write transaction"
     assert store.statements.counts().slow == 3
+
+
+@pytest.mark.parametrize("left", ["cursor", "transaction"])
+def test_what_outlives_its_block_holds_nobody_back(path: Path, left: str) -> None:
+    """A cursor or a transaction that somebody kept: the connection is not lent again, and the next reader sees the newest state."""
+    with EventStore.open(path) as store:
+        for _ in range(3):
+            store.append("s", event())
+        with store.reading() as db:
+            if left == "cursor":
+                rows = db.execute("SELECT position FROM events")
+                assert next(rows) == (1,)
+            else:
+                db.execute("BEGIN")
+                assert db.execute("SELECT count(*) FROM events").get == 3
+        store.append("s", event())
+        assert store.head().position == len(list(store.read())) == 4
+        with store.snapshot() as db:
+            assert db.execute("SELECT count(*) FROM events").get == 4
+        assert store.writer is not None
+        assert store.writer.checkpoint(0)
+
+
+def test_a_log_that_is_being_created_is_one_state(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The marks are asked in one statement: created between two of them, it would pass for a database of somebody else."""
+    asked: list[str] = []
+    connect = apsw.Connection
+
+    def traced(*arguments: Any, **named: Any) -> apsw.Connection:
+        db = connect(*arguments, **named)
+        db.exec_trace = lambda _, statement, __: not asked.append(statement)
+        return db
+
+    with EventStore.open(path):
+        monkeypatch.setattr(connection.apsw, "Connection", traced)
+        assert connection.inspect(path) == 1
+    assert len(asked) == 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
 
 from eventstore.errors import KeyReused, WrongVersion
-from eventstore.record import Origin
+from eventstore.record import NewEvent, Origin
 from eventstore.store import EventStore
 from eventstore.testing.clock import FakeClock
 from eventstore.testing.faults import FaultyVFS
@@ -132,3 +133,22 @@ def test_a_durable_repeat_of_a_relaxed_append_is_on_the_disk(path: Path, clock: 
             again = store.append("s", event("2"), durable=durable, idempotency_key="k")
             assert (again.position, again.repeated) == (2, True)
             assert (vfs.count("sync") - before, store.head().synced_position) == (syncs, synced_position)
+
+
+class Kind(StrEnum):
+    """Types as a program may name them."""
+
+    TAKEN = "note.taken"
+
+
+class Name(str):
+    """A text with a class of its own."""
+
+    __slots__ = ()
+
+
+def test_texts_of_a_class_of_their_own_are_the_texts(either: EventStore) -> None:
+    """In the events and in what makes a request recognisable."""
+    first = either.append(Name("s"), NewEvent(Kind.TAKEN), idempotency_key="k")
+    again = either.append("s", NewEvent("note.taken"), idempotency_key="k")
+    assert (again.repeated, again.events) == (True, first.events)

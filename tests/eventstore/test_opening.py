@@ -414,3 +414,21 @@ def test_a_log_in_memory_is_gone_with_its_object(clock: FakeClock) -> None:
         one.append("s", event())
         assert (len(texts(one)), len(texts(other))) == (1, 0)
     assert not Path(":memory:").exists()
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_refused_opening_leaves_nothing_open(path: Path, read_only: bool) -> None:
+    """However often it is tried."""
+    EventStore.open(path).close()
+    db = apsw.Connection(str(path))
+    db.execute("DROP TABLE log")
+    db.close()
+
+    def files() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    before = files()
+    for _ in range(5):
+        with pytest.raises(Unusable):
+            EventStore.open(path, read_only=read_only)
+    assert files() == before

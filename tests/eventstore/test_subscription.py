@@ -364,3 +364,22 @@ def test_a_crowd_of_readers(store: EventStore) -> None:
     for thread in readers:
         thread.join(60)
     assert seen == [list(range(1, 41))] * 60
+
+
+def test_a_thread_that_is_not_to_be_had_is_asked_for_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait fails; the next one hears what other processes append, and the end is an end."""
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "pixelog-head":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with EventStore.open(path) as store, EventStore.open(path) as other:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            store.watch.wait(0, 0.1)
+        monkeypatch.undo()
+        other.append("s", event())
+        assert store.watch.wait(0, 20)
+    assert store.watch.closed
