@@ -437,7 +437,7 @@ class Readers:
         if os.getpid() != self._pid:
             return  # borrowed before a fork; see `forks`
         # A cursor or a transaction that outlives its block would hold the old state for the next one who borrows, and the write-ahead log with it.
-        held = pooled.db.txn_state("main") != apsw.SQLITE_TXN_NONE
+        held = pooled.db.in_transaction or pooled.db.txn_state("main") != apsw.SQLITE_TXN_NONE
         aged = held or pooled.lendings >= READER_LENDINGS_MAX or self._statements.now() - pooled.opened_at >= READER_AGE_SECONDS
         with self._free:
             self._lent -= 1

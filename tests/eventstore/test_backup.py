@@ -276,7 +276,7 @@ def test_a_look_at_a_file_of_an_open_log_takes_none_of_its_locks(store: EventSto
     assert store.append("s", event()).position == store.head().position
 
 
-def test_backups_into_a_folder_wait_for_each_other(store: EventStore, tmp_path: Path) -> None:
+def test_one_backup_at_a_time_into_a_folder(store: EventStore, tmp_path: Path) -> None:
     """A second one at the same time is refused in a sentence; the first ends whole."""
     store.append("s", event())
     target, said = tmp_path / "b.tar", list[str]()
