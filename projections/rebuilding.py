@@ -65,6 +65,12 @@ DROPPED_ROWS_MAX = 50_000
 SWAP_EVENTS_MAX = 50
 """Events that the swap itself may still have to fold, a few milliseconds."""
 
+OTHER_REBUILD_SECONDS = 300.0
+"""How long a start waits for the rebuild of another process: a million events take seconds here, and a small Pi a hundred times as long at most."""
+
+OTHER_REBUILD_LOOK_SECONDS = 0.2
+"""How often it looks whether that has ended."""
+
 MEETINGS_MAX = 50
 """Attempts to find both tables at the same position for the comparison, while others write."""
 
@@ -101,6 +107,23 @@ def prepare(store: EventStore) -> list[str]:
             if all(known[area.name].endswith(fingerprints.of_sources()) for area in AREAS):
                 return []
     store.transact(lambda transaction: folding.create_tables(transaction.db))
+    # The parts of a service start together: one rebuilds, the others wait until it has, and find nothing left to do.
+    deadline = time.monotonic() + OTHER_REBUILD_SECONDS
+    while stale := _stale(store):
+        try:
+            rebuild(store, stale)
+            break
+        except Busy:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(OTHER_REBUILD_LOOK_SECONDS)
+    catch_up(store)
+    store.transact(_note_sources, durable=False)
+    return [area.name for area in stale]
+
+
+def _stale(store: EventStore) -> list[Area]:
+    """The areas that have to be made anew."""
     with store.reading() as db:
         kept: dict[Any, Any] = dict(db.execute("SELECT area, fingerprint FROM projections").fetchall())  # type: ignore[arg-type]
         halted = set(folding.stopped(db))
@@ -112,12 +135,7 @@ def prepare(store: EventStore) -> list[str]:
                 max(beyond.values()),
             )
     halted |= beyond.keys()
-    stale = [area for area in AREAS if area.name in halted or not fingerprints.is_same(area.name, kept[area.name])]
-    if stale:
-        rebuild(store, stale)
-    catch_up(store)
-    store.transact(_note_sources, durable=False)
-    return [area.name for area in stale]
+    return [area for area in AREAS if area.name in halted or not fingerprints.is_same(area.name, kept[area.name])]
 
 
 def ahead(db: apsw.Connection) -> dict[str, int]:

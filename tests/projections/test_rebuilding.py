@@ -291,6 +291,24 @@ def test_two_rebuilds_at_once_are_refused(store: EventStore) -> None:
     assert rebuilding.rebuild(store, progress=second).differed == ()
 
 
+def test_parts_that_start_together_after_an_update_wait_for_one_rebuild(store: EventStore) -> None:
+    """One makes the tables anew; the others find nothing left to do, and none of them fails."""
+    assert store.path is not None
+    before = rows_of(store)
+    store.transact(lambda transaction: transaction.db.execute("UPDATE projections SET fingerprint = 'older'").fetchall())
+    script = (
+        "import sys; from eventstore.store import EventStore; from projections import rebuilding\n"
+        "with EventStore.open(sys.argv[1]) as store: print(len(rebuilding.prepare(store)))"
+    )
+    parts = [
+        subprocess.Popen([sys.executable, "-c", script, str(store.path)], stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    said = [part.communicate(timeout=60)[0].strip() for part in parts]
+    assert [part.returncode for part in parts] == [0, 0, 0]
+    assert str(len(catalogue.AREAS)) in said
+    assert rows_of(store) == before
+
+
 @pytest.fixture
 def broken_loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A loop area whose fold fails at the third item."""
