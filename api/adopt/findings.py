@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from api.adopt.hiding import covered
+
 
 class Finding(msgspec.Struct, frozen=True):
     """A record by its key at the source (`media/<slug>`, `loop/<slug>`, `active`, a file's path …), the rule applied, and why, as a sentence."""
@@ -25,11 +27,15 @@ class Findings:
 
     def skip(self, key: str, rule: str, why: str) -> None:
         """This record is left out."""
-        self.skipped.append(Finding(shown(key), rule, shown(why)))
+        self.skipped.append(_finding(key, rule, why))
 
     def warn(self, key: str, rule: str, why: str) -> None:
         """This record is kept, but not as it was found."""
-        self.warnings.append(Finding(shown(key), rule, shown(why)))
+        self.warnings.append(_finding(key, rule, why))
+
+
+def _finding(key: str, rule: str, why: str) -> Finding:
+    return Finding(covered(shown(key)), rule, covered(shown(why)))
 
 
 def shown(text: str) -> str:
@@ -54,6 +60,6 @@ def kind_of(value: Any) -> str:
 
 
 def quoted(value: Any) -> str:
-    """A value in a sentence, cut short."""
-    text = repr(value)
+    """A value in a sentence, without the secrets in it, cut short."""
+    text = covered(repr(value))
     return text if len(text) <= 80 else f"{text[:79]}…"

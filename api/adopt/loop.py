@@ -6,7 +6,7 @@ Formats and rules: `docs/from-loop.md`. Nothing here writes, and nothing decides
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -17,6 +17,7 @@ from api import media_types
 from api.adopt import loop_settings, values
 from api.adopt.documents import Unreadable, copied_database, has_table, read_json, rows
 from api.adopt.findings import Findings, kind_of, quoted, shown
+from api.adopt.hiding import covered, covered_addresses, without_secrets
 from api.adopt.loop_files import ORIGINAL, Content, Files
 from api.commands.adoptions import ActiveRecord, JobRecord, MediaRecord, StateRecord
 from eventstore.record import NAME_BYTES_MAX
@@ -166,13 +167,19 @@ def read(source: Path, findings: Findings, keep_going: bool) -> Records:
     files.tell_strays(findings)
     loop = _loop(library, findings)
     jobs = [job for id, found in library.jobs.items() for job in _job(id, found, findings, secrets)]
-    index_rest, found = values.without_secrets(library.rest, "index.")
+    index_rest, found = without_secrets(library.rest, "index.")
     secrets |= found
     _tell_secrets(secrets, findings)
     return Records(
         media,
         jobs,
-        StateRecord(settings, loop, _active(library, loop, findings), {**({"index": index_rest} if index_rest else {}), **rest}),
+        StateRecord(
+            settings,
+            loop,
+            _active(library, loop, findings),
+            {**({"index": index_rest} if index_rest else {}), **rest},
+            frozenset(library.items),
+        ),
         contents,
         secrets,
     )
@@ -365,7 +372,7 @@ def _media(
 ) -> MediaRecord:
     key = f"media/{slug}"
     reading = _Reading(key, item, findings)
-    filename = _filename(slug, item, key, findings)
+    filename = _public(covered_addresses, _filename(slug, item, key, findings), f"{key}.filename", secrets)
     type, kind = _type(item, filename, content)
     extra = _extra(slug, item, filename, type, content, key, findings, secrets)
     found: Any = item.get("processing_status")
@@ -472,7 +479,7 @@ def _type(item: Mapping[str, Any], filename: str, content: Content | None) -> tu
     if content is not None:
         return content.type, content.kind
     found = item.get("type")
-    if isinstance(found, str) and "/" in found and shown(found) == found and len(found) <= TYPE_CHARACTERS_MAX:
+    if isinstance(found, str) and "/" in found and covered_addresses(shown(found)) == found and len(found) <= TYPE_CHARACTERS_MAX:
         return found, _as_kind(found)
     guessed, kind = media_types.guess(filename, b"")
     if isinstance(found, str) and found in _OLD_TYPES:
@@ -512,7 +519,7 @@ def _extra(
         extra["url"] = url
     kept: dict[str, Any] = {}
     if extra:
-        kept, found = values.without_secrets({name: values.plain(value) for name, value in extra.items()}, f"{key}.")
+        kept, found = without_secrets({name: values.plain(value) for name, value in extra.items()}, f"{key}.")
         secrets |= found
     if content is not None and content.original is not None:
         kept[ORIGINAL] = {"sha256": content.original.sha256, "size": content.original.size_bytes}
@@ -575,16 +582,19 @@ def _job(id: str, job: Mapping[str, Any], findings: Findings, secrets: dict[str,
     created_at_us = reading.instant("created_at")
     if status in (None, "running") and reported_at_us is not None:
         extra["timestamp"] = values.iso(reported_at_us)  # a running job has no field for when it last said something
-    kept, hidden = values.without_secrets(extra, f"{key}.")
+    kept, hidden = without_secrets(extra, f"{key}.")
     secrets |= hidden
-    title = _text(job.get("filename")) or ""
+    texts = {
+        name: _public(cover, _text(job.get(name)), f"{key}.{name}", secrets)
+        for name, cover in (("filename", covered_addresses), ("stage", covered), ("message", covered))
+    }
     yield JobRecord(
         id=id,
-        title=title,
+        title=texts["filename"],
         status=status or "running",
         progress=progress,
-        stage=_text(job.get("stage")),
-        message=_text(job.get("message")),
+        stage=texts["stage"] or None,
+        message=texts["message"] or None,
         created_at_us=reported_at_us if created_at_us is None else created_at_us,
         reported_at_us=reported_at_us,
         extra=kept or None,
@@ -604,9 +614,17 @@ def _progress(value: Any, key: str, findings: Findings) -> float:
     return clamped
 
 
-def _text(value: Any) -> str | None:
-    """A text of bounded length; None when there is none."""
-    return shown(value)[:FILENAME_CHARACTERS_MAX] if isinstance(value, str) and value else None
+def _text(value: Any) -> str:
+    """A text of bounded length; empty when there is none."""
+    return shown(value)[:FILENAME_CHARACTERS_MAX] if isinstance(value, str) else ""
+
+
+def _public(cover: Callable[[str], str], text: str, path: str, secrets: dict[str, Any]) -> str:
+    """The text with its secrets covered; whole, it is kept among the secrets."""
+    public = cover(text)
+    if public != text:
+        secrets[path] = text
+    return public
 
 
 def raw_name(slug: str, filename: str) -> str:

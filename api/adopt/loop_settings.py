@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from api.adopt import values
+from api.adopt import hiding, values
 from api.adopt.documents import Unreadable, read_json
 from api.adopt.findings import Findings, kind_of, quoted
 from projections.settings import BY_NAME, Value, problem
@@ -78,7 +78,7 @@ def read(path: Path | None, name: str, findings: Findings, keep_going: bool) -> 
             raise
         findings.skip(error.file, "IR-0.2", error.why)
         return Settings({}, {}, {})
-    kept, secrets = values.without_secrets(values.plain(config), "config.")
+    kept, secrets = hiding.without_secrets(values.plain(config), "config.")
     here: dict[str, Value] = {}
     for section, key, ours in _SETTINGS:
         keys = _object(kept.get(section))

@@ -31,6 +31,7 @@ from eventstore.clock import Clock
 from eventstore.record import Origin
 from eventstore.store import EventStore
 from projections.adoptions import find
+from projections.media import MediaAdded
 
 BATCH_EVENTS_MAX = 500
 """Events of one command: half of what a batch may have, so that others wait for the log no longer than a moment."""
@@ -143,7 +144,7 @@ class _Mover:
         judgement = self._judge(command)
         self.outcomes += judgement.outcomes
         if self._service is None:
-            self._arriving |= {record.slug for record in media}
+            self._arriving |= {event.slug for event in judgement.events if isinstance(event, MediaAdded)}
             self.event_count += len(judgement.events)
         elif judgement.events:
             outcome = self._service.executor.execute(command, origin=Origin("adopt"))
@@ -193,13 +194,15 @@ class _Mover:
         return blob.sha256, blob.size_bytes
 
     def _tell_vanished(self, records: loop.Records) -> None:
-        """Items that came from this source once, and are no longer in it."""
-        if not records.media:
+        """Items that came from this source once, and are no longer in it. Nothing is known of that when its state could not be read."""
+        if records.state.loop is None:
             return
         now = {f"{self._name}/{record.key}" for record in records.media}
         with self._store.reading() as db:
             rows: list[Any] = db.execute(
-                "SELECT key FROM adoptions_records WHERE key GLOB ? ORDER BY key", (f"{self._name}/media/*",)
+                "SELECT key FROM adoptions_records WHERE key GLOB ? AND EXISTS (SELECT 1 FROM media_items "
+                "WHERE slug = substr(key, ?) AND removed_at IS NULL) ORDER BY key",
+                (f"{self._name}/media/*", len(f"{self._name}/media/") + 1),
             ).fetchall()
         for (key,) in rows:
             if key not in now:
@@ -233,8 +236,9 @@ def _report(
     for finding in findings.skipped:
         _count(counts, finding.key, finding.rule).skipped += 1
     for outcome in mover.outcomes:
-        count = _count(counts, outcome.key)
-        setattr(count, outcome.how, getattr(count, outcome.how) + 1)
+        if outcome.how != "told":
+            count = _count(counts, outcome.key)
+            setattr(count, outcome.how, getattr(count, outcome.how) + 1)
         if outcome.rule is not None and outcome.why is not None:
             (skipped if outcome.how == "skipped" else warnings).append(Finding(shown(outcome.key), outcome.rule, outcome.why))
     if findings.repeated:

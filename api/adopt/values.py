@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -119,40 +118,4 @@ def plain(value: Any, depth: int = 0) -> Any:
         return {shown(str(name)): plain(one, depth + 1) for name, one in value.items()}  # type: ignore[reportUnknownArgumentType]
     if isinstance(value, list | tuple):
         return [plain(one, depth + 1) for one in value]  # type: ignore[reportUnknownVariableType]
-    return value
-
-
-_SECRET = re.compile(
-    r"passw(or)?d|pass(phrase|code)|pass$|^pw$|pwd|secret|token|psk|credential|jwt|"
-    r"(api|aes|private|access|auth|encryption|signing|wpa|wep|network|shared)[_-]?key",
-    re.IGNORECASE,
-)
-_USER_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s@]*:[^/\s@]*@", re.IGNORECASE)
-
-
-def without_secrets(value: Mapping[str, Any], path: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
-    """The same without what must not enter a log: values under names such as `password` or `api_key` with all that is in them, and addresses that
-    carry a password, at any depth. And those, by their dotted paths. For values that went through `plain`."""
-    secrets: dict[str, Any] = {}
-    kept = {name: _cleared(name, one, f"{path}{name}", secrets) for name, one in value.items()}
-    return {name: one for name, one in kept.items() if one is not _SECRET_WAS_HERE}, secrets
-
-
-_SECRET_WAS_HERE = object()
-
-
-def _cleared(name: str, value: Any, path: str, secrets: dict[str, Any]) -> Any:
-    """The value without secrets, which go into `secrets`; the mark when it is one as a whole."""
-    if value in (None, "", [], {}) or isinstance(value, bool):
-        return value
-    if _SECRET.search(name) or (isinstance(value, str) and _USER_IN_URL.search(value)):
-        secrets[path] = value
-        return _SECRET_WAS_HERE
-    if isinstance(value, dict):
-        inner, found = without_secrets(value, f"{path}.")  # type: ignore[reportUnknownArgumentType]
-        secrets.update(found)
-        return inner
-    if isinstance(value, list):
-        items: list[Any] = [_cleared("", one, f"{path}.{place}", secrets) for place, one in enumerate(value)]  # type: ignore[reportUnknownArgumentType]
-        return [one for one in items if one is not _SECRET_WAS_HERE]
     return value

@@ -83,12 +83,14 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 class StateRecord(msgspec.Struct, frozen=True):
     """What an older installation has once: `loop` and `settings` as far as they have a counterpart here, `active` unless the source says nothing of
-    it (then None), and `rest`: what has no place here and is kept with the adoption."""
+    it (then None), and `rest`: what has no place here and is kept with the adoption. `items`: the slugs of its whole library, by which an entry that
+    was taken out of its loop is told from one whose item is gone."""
 
     settings: Mapping[str, Value]
     loop: tuple[str, ...] | None = None
     active: ActiveRecord | None = None
     rest: Mapping[str, Any] = {}
+    items: frozenset[str] = frozenset()
 
 
 class ActiveRecord(msgspec.Struct, frozen=True):
@@ -135,11 +137,11 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What becomes of one record. `changed`: something of it came now that was not here. `rule` and `why` when there is something to tell."""
+    """What becomes of one record. `rule` and `why` when there is something to tell. `told`
+    counts no record: it tells of something that the source has no record of now, or of all of them together."""
 
     key: str
-    how: Literal["imported", "merged", "skipped"]
-    changed: bool = False
+    how: Literal["imported", "merged", "skipped", "told"]
     rule: str | None = None
     why: str | None = None
 
@@ -265,23 +267,21 @@ class _Desk:
         kept = {"filename": record.filename, "content": record.content}
         adoption, held = self.state.adoptions.get(key), self.state.held.get(record.slug)
         there = held if held is not None and not held.removed else None
-        if adoption is not None and adoption.fingerprint == print:
-            self._note(Outcome(key, "merged"))
-        elif adoption is not None and there is None:
-            self._note(Outcome(key, "merged", rule="IR-0.3", why="it was removed here, and stays removed"), print, kept)
-        elif adoption is not None and there is not None:
-            changes = self._changes(record, there, adoption.kept or {})
+        if adoption is not None:
+            news = adoption.fingerprint != print
+            before: Mapping[str, Any] = adoption.kept or {}
+            changes = self._changes(record, there, before) if news and there is not None else []
             self.events += changes
-            self._note(Outcome(key, "merged", changed=bool(changes)), print, kept)
+            why = _kept_here(record, there, before)
+            outcome = Outcome(key, "merged", None if why is None else "IR-0.3", why)
+            self._note(outcome, print if news else None, kept)
         elif there is None:
             self.events += self._added(record, (), None)
-            self._note(Outcome(key, "imported", changed=True), print, kept)
+            self._note(Outcome(key, "imported"), print, kept)
         elif record.content is None or record.sha256 == there.sha256:
-            self._note(
-                Outcome(key, "merged", rule="IR-0.3", why="an item of this slug is here already, and stays as it is"), print, kept
-            )
+            self._note(Outcome(key, "merged", "IR-0.3", "an item of this slug is here already, and stays as it is"), print, kept)
         else:
-            self._note(Outcome(key, "skipped", rule="IR-0.3", why="an item of this slug with another content is here already"))
+            self._note(Outcome(key, "skipped", "IR-0.3", "an item of this slug with another content is here already"))
 
     def _changes(self, record: MediaRecord, held: Held, before: Mapping[str, Any]) -> list[msgspec.Struct]:
         """What the source says anew. A name that was changed here stays."""
@@ -346,14 +346,14 @@ class _Desk:
             )
             self.events.append(JobClaimed(record.id, None, 1))
             self.events += _job_news(record)
-            self._note(Outcome(key, "imported", changed=True), print)
+            self._note(Outcome(key, "imported"), print)
         elif adoption is not None and not standing.finished:
             news = _job_news(record)
             self.events += news
-            self._note(Outcome(key, "merged", changed=bool(news)), print)
+            self._note(Outcome(key, "merged"), print)
         else:
             why = "a job of this id is here already" if adoption is None else "it is finished here, and that is final"
-            self._note(Outcome(key, "merged", rule="IR-0.3", why=why), print)
+            self._note(Outcome(key, "merged", "IR-0.3", why), print)
 
     # -- what there is once
 
@@ -362,9 +362,9 @@ class _Desk:
         for name, value in record.settings.items():
             self._take_setting(name, value)
         if record.loop is not None:
-            self._take_loop(record.loop)
+            self._take_loop(record.loop, record.items)
         if record.active is not None:
-            self._take_active(record.active.slug)
+            self._take_active(record.active.slug, record.items)
         rest = dict(record.rest)
         print = fingerprint(rest)
         adoption = self.state.adoptions.get("rest")
@@ -374,80 +374,94 @@ class _Desk:
     def _take_setting(self, name: str, value: Value) -> None:
         key, print, here = f"settings/{name}", fingerprint(value), self.state.settings[name]
         adoption = self.state.adoptions.get(key)
-        if adoption is not None and adoption.fingerprint == print:
-            self._note(Outcome(key, "merged"))
-            return
+        news = adoption is None or adoption.fingerprint != print
         untouched = here == (BY_NAME[name].default if adoption is None else adoption.kept)
-        if here != value and untouched:
+        comes = news and untouched and here != value
+        if comes:
             self.events.append(SettingChanged(name, value))
             if name == "defaultDuration":
                 self.plan = msgspec.structs.replace(self.plan, default_duration_us=round(float(value) * 1_000_000))
         how = "imported" if adoption is None and (untouched or here == value) else "merged"
-        why = None if here == value or untouched else f"it was set here to {here!r}, and stays so"
-        self._note(Outcome(key, how, here != value and untouched, None if why is None else "IR-0.3", why), print, value)
+        why = None if comes or here == value else f"it was set here to {here!r}, and stays so"
+        self._note(Outcome(key, how, None if why is None else "IR-0.3", why), print if news else None, value)
 
-    def _take_loop(self, slugs: tuple[str, ...]) -> None:
+    def _take_loop(self, slugs: tuple[str, ...], items: frozenset[str]) -> None:
+        """The source's loop, unless the owner has ordered it here: then only what is new there, and without what was taken out there."""
         print, adoption = fingerprint(slugs), self.state.adoptions.get("loop")
-        if adoption is not None and adoption.fingerprint == print:
-            self.outcomes += [Outcome(f"loop/{slug}", "merged") for slug in slugs]
-            return
         if adoption is None and not slugs:
             return  # there never was a loop to move in
-        present = [slug for slug in slugs if slug in self.known]
-        self.outcomes += [
-            Outcome(f"loop/{slug}", "skipped", rule="IR-1.4", why="the library here has no such item")
-            for slug in slugs
-            if slug not in self.known
-        ]
         before: list[str] = [] if adoption is None else msgspec.convert(adoption.kept or [], list[str])
         here = {entry.slug: entry for entry in self.state.entries}
-        order = present if list(here) == before else _merged(list(here), before, present)
-        order = self._within_bounds(order)
-        entries = tuple(
-            msgspec.structs.replace(here[slug], rank=(place + 1) * loop_commands.RANK_STEP)
-            if slug in here
-            else Entry(slug, (place + 1) * loop_commands.RANK_STEP)
-            for place, slug in enumerate(order)
-        )
+        vanished = {slug for slug in before if slug in here and slug not in items}
+        there = _with_vanished([slug for slug in slugs if slug in self.known], before, vanished)
+        wanted = there if list(here) == before else _merged(list(here), before, there)
+        order = _within_bounds(wanted)
         if order != list(here):
+            entries = tuple(
+                msgspec.structs.replace(here.get(slug, Entry(slug, 0)), rank=place * loop_commands.RANK_STEP)
+                for place, slug in enumerate(order, 1)
+            )
             self.events.append(LoopReordered(entries))
             self.plan = msgspec.structs.replace(self.plan, entries=loop.plan_entries(entries))
+        placed, left_out = set(order), set(wanted[len(order) :])
+        self.outcomes += [self._of_entry(slug, slug in placed, slug in here, slug in left_out) for slug in slugs]
         self.outcomes += [
-            Outcome(f"loop/{slug}", "merged" if slug in here else "imported", slug not in here)
-            for slug in present
-            if slug in set(order)
+            Outcome(f"loop/{slug}", "told", "IR-0.3", "it was taken out of the loop at the source, and so it is here")
+            for slug in here
+            if slug not in placed
         ]
-        self.records.append(Record("loop", print, present))
+        if wanted is not there and [slug for slug in there if slug in here] != [slug for slug in here if slug in set(there)]:
+            self.outcomes.append(
+                Outcome("loop", "told", "IR-0.3", "its order was made here, and stays; what is new at the source comes last")
+            )
+        if adoption is None or adoption.fingerprint != print or order != list(here):
+            self.records.append(Record("loop", print, [slug for slug in there if slug not in left_out]))
 
-    def _within_bounds(self, order: list[str]) -> list[str]:
-        """As many entries as one loop may have, and one event can carry."""
-        size_bytes = 0
-        for place, slug in enumerate(order):
-            size_bytes += len(msgspec.json.encode(slug)) + 40
-            if place >= ENTRIES_MAX or size_bytes > LOOP_BYTES_MAX:
-                why = f"a loop has at most {ENTRIES_MAX} entries, and {LOOP_BYTES_MAX} bytes"
-                self.outcomes += [Outcome(f"loop/{one}", "skipped", rule="IR-0.8", why=why) for one in order[place:]]
-                return order[:place]
-        return order
+    def _of_entry(self, slug: str, placed: bool, was_here: bool, left_out: bool) -> Outcome:
+        key = f"loop/{slug}"
+        if placed:
+            return Outcome(key, "merged" if was_here else "imported")
+        if slug not in self.known:
+            return Outcome(key, "skipped", "IR-1.4", "the library here has no such item")
+        if left_out:
+            why = f"a loop has at most {ENTRIES_MAX} entries, and {LOOP_BYTES_MAX} bytes"
+            return Outcome(key, "skipped", "IR-0.8", why)
+        return Outcome(key, "merged", "IR-0.3", "it was taken out of the loop here, and stays out")
 
-    def _take_active(self, slug: str | None) -> None:
+    def _take_active(self, slug: str | None, items: frozenset[str]) -> None:
         print, adoption, here = fingerprint(slug), self.state.adoptions.get("active"), self.state.active
-        if adoption is not None and adoption.fingerprint == print:
-            self._note(Outcome("active", "merged"))
-            return
         if adoption is None and slug is None:
             return  # nothing was ever chosen there
         if slug is not None and slug not in self.known:
-            self._note(Outcome("active", "skipped", rule="IR-1.5", why=f"the library here has no item {slug!r}"))
+            self._note(Outcome("active", "skipped", "IR-1.5", f"the library here has no item {slug!r}"))
             return
+        news = adoption is None or adoption.fingerprint != print
         untouched = here == (None if adoption is None else adoption.kept)
-        if here != slug and untouched:
+        vanished = untouched and slug is None and here is not None and here not in items
+        comes = news and untouched and not vanished and here != slug
+        if comes:
             self.plan = msgspec.structs.replace(self.plan, active=slug)
             self.chosen, self.cleared = slug, slug is None
             self.events.append(ActiveCleared(here) if slug is None else ActiveSet(slug))
         how = "imported" if adoption is None and (untouched or here == slug) else "merged"
-        why = None if here == slug or untouched else f"{here!r} was chosen here, and stays chosen"
-        self._note(Outcome("active", how, here != slug and untouched, None if why is None else "IR-0.3", why), print, slug)
+        why = None
+        if not comes and here != slug:
+            why = f"{here!r} is no longer in the source, and stays chosen here" if vanished else _kept_choice(here)
+        outcome = Outcome("active", how, None if why is None else "IR-0.3", why)
+        self._note(outcome, print if news else None, here if vanished else slug)
+
+
+def _kept_here(record: MediaRecord, there: Held | None, before: Mapping[str, Any]) -> str | None:
+    """What the owner has made of an item that moved in, where the source says otherwise."""
+    if there is None:
+        return "it was removed here, and stays removed"
+    if there.filename in (record.filename, before.get("filename", there.filename)):
+        return None
+    return f"it was named {there.filename!r} here, and stays so"
+
+
+def _kept_choice(here: str | None) -> str:
+    return "nothing was chosen here, and it stays so" if here is None else f"{here!r} was chosen here, and stays chosen"
 
 
 def _job_news(record: JobRecord) -> list[msgspec.Struct]:
@@ -462,11 +476,39 @@ def _job_news(record: JobRecord) -> list[msgspec.Struct]:
             return [JobProgressed(record.id, record.progress, record.stage, record.message)]
 
 
+def _with_vanished(now: list[str], before: list[str], vanished: set[str]) -> list[str]:
+    """What the source has now, and what it has lost with the item: each behind the entry that it stood behind."""
+    if not vanished:
+        return now
+    followers: dict[str | None, list[str]] = {}
+    stays, last = set(now), None
+    for slug in before:
+        if slug in stays:
+            last = slug
+        elif slug in vanished:
+            followers.setdefault(last, []).append(slug)
+    order = followers.get(None, [])
+    for slug in now:
+        order += [slug, *followers.get(slug, ())]
+    return order
+
+
 def _merged(here: list[str], before: list[str], now: list[str]) -> list[str]:
     """The loop here, without what the source has taken out since, and with what it has put in at the end."""
     gone = set(before) - set(now)
     stays = [slug for slug in here if slug not in gone]
-    return [*stays, *(slug for slug in now if slug not in before and slug not in stays)]
+    known = {*before, *stays}
+    return [*stays, *(slug for slug in now if slug not in known)]
+
+
+def _within_bounds(order: list[str]) -> list[str]:
+    """As many entries from the first as one loop may have, and one event can carry."""
+    size_bytes = 0
+    for place, slug in enumerate(order):
+        size_bytes += len(msgspec.json.encode(slug)) + 40
+        if place >= ENTRIES_MAX or size_bytes > LOOP_BYTES_MAX:
+            return order[:place]
+    return order
 
 
 def _with_turn(desk: _Desk, context: Context) -> list[msgspec.Struct]:

@@ -758,6 +758,99 @@ def test_what_left_the_source_stays_here(move: Move) -> None:
         assert len(state.list_media()) == 2
 
 
+def test_an_entry_whose_item_vanished_keeps_its_place(move: Move) -> None:
+    """What LOOP lost stays in the loop, behind the entry that it stood behind; a later order of LOOP's still comes. So it is when LOOP lost all."""
+    media = {slug: item(slug) for slug in ("a", "b", "c", "d", "e")}
+    move.index(media, loop=["a", "b", "c", "d"], active="b")
+    move.adopt()
+    del media["b"], media["c"]
+    move.index(media, loop=["d", "a", "e"], active="d")
+    report = move.adopt()
+    assert found(report.warnings)[-2:] == [("media/b", "IR-0.3"), ("media/c", "IR-0.3")]
+    with move.state() as state:
+        assert (state.list_loop(), state.get_active()) == (["d", "a", "b", "c", "e"], "d")
+    move.index(media, loop=["e", "a", "d"], active="d")
+    move.adopt()
+    with move.state() as state:
+        assert state.list_loop() == ["e", "a", "b", "c", "d"]
+    move.index({})
+    for events in (1, 0):  # what is remembered of the source
+        report = move.adopt()
+        assert report.events == events
+        assert {one.key for one in report.warnings if one.rule == "IR-0.3"} == {"active", *(f"media/{slug}" for slug in "abcde")}
+        with move.state() as state:
+            assert (state.list_loop(), state.get_active()) == (["e", "a", "b", "c", "d"], "d")
+
+
+def test_an_entry_that_left_the_loop_there_leaves_it_here_and_is_told(move: Move) -> None:
+    """The source's loop changes; its item is still there. Emptied, it is empty here; without a choice there, there is none here."""
+    media = {slug: item(slug) for slug in ("a", "b", "c")}
+    move.index(media, loop=["a", "b", "c"], active="b")
+    move.adopt()
+    move.index(media, loop=["c", "a"], active="b")
+    report = move.adopt()
+    assert [(one.key, one.why) for one in report.warnings if one.rule == "IR-0.3"] == [
+        ("loop/b", "it was taken out of the loop at the source, and so it is here")
+    ]
+    assert (report.records["loop"].merged, report.records["loop"].skipped) == (2, 0)
+    with move.state() as state:
+        assert state.list_loop() == ["c", "a"]
+    move.index(media, loop=[])
+    report = move.adopt()
+    assert [key for key, rule in found(report.warnings) if rule == "IR-0.3"] == ["loop/c", "loop/a"]
+    with move.state() as state:
+        assert (state.list_loop(), state.get_active()) == ([], None)
+
+
+def test_what_the_owner_did_is_told_each_time(move: Move) -> None:
+    """A name, a removal, an entry taken out, an order, a choice and a setting: each has its line in every report, the source changed or not."""
+    media = {slug: item(slug) for slug in ("a", "b", "c", "d", "e")}
+    (move.source / "config.json").write_text('{"display": {"brightness": 80}}')
+    move.index(media, loop=["a", "b", "c", "d"], active="a")
+    move.adopt()
+    with move.state() as state:
+        state.update_media("a", filename="mine.gif")
+        state.remove_media("b")
+        state.reorder_loop(["d", "a"])
+        state.set_active("d")
+        state.change_settings({"brightness": 30})
+    kept = {
+        "media/a": "it was named 'mine.gif' here, and stays so",
+        "media/b": "it was removed here, and stays removed",
+        "loop/c": "it was taken out of the loop here, and stays out",
+        "loop": "its order was made here, and stays; what is new at the source comes last",
+        "active": "'d' was chosen here, and stays chosen",
+        "settings/brightness": "it was set here to 30, and stays so",
+    }
+    again = move.adopt()
+    for one in media.values():
+        one["fps"] = 12
+    move.index(media, loop=["c", "b", "a", "e", "d"], active="c")
+    (move.source / "config.json").write_text('{"display": {"brightness": 70}}')
+    changed = move.adopt()
+    for report in (again, changed):
+        assert {one.key: one.why for one in report.warnings if one.rule == "IR-0.3"} == kept
+        assert found(report.skipped) == [("loop/b", "IR-1.4")]
+    assert again.events == 0
+    with move.state() as state:
+        assert (state.list_loop(), state.get_active()) == (["d", "a", "e"], "d")
+
+
+def test_a_move_of_settings_alone_says_nothing_of_the_library(move: Move) -> None:
+    """Where there is no state to read, nothing is known of what vanished."""
+    (move.source / "config.json").write_text('{"display": {"brightness": 80}}')
+    move.index({"a": item("a")}, loop=["a"])
+    move.adopt()
+    (move.media / "index.json").unlink()
+    report = move.adopt()
+    assert found(report.warnings) == []
+    (move.media / "index.json").write_text('{"media": {')
+    report = move.adopt(keep_going=True)
+    assert (found(report.warnings), found(report.skipped)) == ([], [("index.json", "IR-0.2")])
+    with move.state() as state:
+        assert state.list_loop() == ["a"]
+
+
 def test_a_move_that_was_cut_short_is_finished_by_the_next(move: Move, monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches that were committed are not brought again; the outcome is that of one move."""
     from api.adopt import moving
@@ -904,6 +997,25 @@ def test_a_dry_run_prints_what_then_is_done(move: Move, capsysbinary: pytest.Cap
         assert state.store.head().position == head + dry["events"]
 
 
+def test_a_dry_run_of_a_second_move_knows_what_stays_removed(move: Move, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    """Over several batches, too: an item that was removed here is not among those that the loop may name."""
+    media = {f"i{number:03d}": item(f"i{number:03d}") for number in range(600)}
+    for slug in media:
+        move.raw(f"{slug}_{slug}.gif", gif(1))
+    move.index(media, loop=["i001", "i002"], active="i001")
+    move.adopt()
+    with move.state() as state:
+        state.remove_media("i001")
+    media["i001"]["fps"] = 12
+    move.index(media, loop=["i002", "i001", "i003"], active="i001")
+    command = ["adopt", "loop", str(move.source), "--data", str(move.data.root), "--json"]
+    assert main([*command, "--dry-run"]) == 0
+    dry = json.loads(capsysbinary.readouterr().out)
+    assert main(command) == 0
+    assert dry == {**json.loads(capsysbinary.readouterr().out), "dryRun": True}
+    assert [one["key"] for one in dry["skipped"]] == ["loop/i001", "active"]
+
+
 def test_the_same_picture_under_a_slug_that_is_here_merges(move: Move) -> None:
     """A dry run knows that, too, though the picture is made only by the move."""
     (move.frames("a") / "frame_000001.rgb").write_bytes(frame(1))
@@ -996,6 +1108,54 @@ def test_secrets_of_any_shape_stay_out_of_the_log(move: Move, capsys: pytest.Cap
     move.adopt(verify=True)
     now = json.loads((move.data.secrets / "adopted-loop.json").read_text())
     assert now == {**kept, "config.wifi.password": "FAKE-9"}
+
+
+def test_secrets_within_names_and_sentences_are_covered(move: Move, capsys: pytest.CaptureFixture[str]) -> None:
+    """File names, a job's stage and message, types, keys, headers, whatever a report quotes; the rest of them stays, and the whole is kept apart."""
+    media = {
+        "a": item(
+            "a",
+            filename="https://me:FAKE-01@host.example.test/a.gif",
+            type="https://me:FAKE-02@h/x",
+            headers={"Authorization": "FAKE-03"},
+        ),
+        "b": item(
+            "b",
+            original_filename="Secret: a garden.gif",
+            filename=None,
+            uploadedAt="ftp://me:FAKE-04@host.example.test/" + "x" * 90,
+        ),
+        "c": item("c", via={"https://me:FAKE-05@h": True}, note="Bearer FAKE-0600000"),
+    }
+    job = {
+        "filename": "ftp://me:FAKE-07@h/password=1.gif", "status": "error", "progress": 1, "stage": "api_key=FAKE-08",
+        "message": "Error: https://FAKE-09000000000000000@h refused, Authorization: Bearer FAKE-10",
+    }  # fmt: skip
+    move.index(media, loop=["sftp://me:FAKE-11@h"], active="sftp://me:FAKE-12@h", processing={"j": job})
+    (move.source / "config.json").write_text('{"wifi": {"wifi_pw": "FAKE-13"}, "web": {"cookie": "FAKE-14"}}')
+    with move.state() as reader:
+        assert main(["adopt", "loop", str(move.source), "--data", str(move.data.root), "--verify"]) == 0
+        assert main(["adopt", "loop", str(move.source), "--data", str(move.data.root), "--json"]) == 0
+        said = capsys.readouterr()
+        searched = {path.name: path.read_bytes() for path in move.data.root.iterdir() if path.is_file()}
+        b = reader.get_media("b")
+        j = reader.get_job("j")
+    assert [name for name, content in searched.items() if b"FAKE" in content] == []
+    assert "FAKE" not in said.out + said.err
+    assert b is not None
+    assert j is not None
+    assert b.filename == "Secret: a garden.gif"
+    assert (j.title, j.stage, j.message) == (
+        "ftp://…@h/password=1.gif",
+        "api_key=…",
+        "Error: https://…@h refused, Authorization: Bearer …",
+    )
+    kept = (move.data.secrets / "adopted-loop.json").read_text()
+    assert [number for number in range(1, 15) if f"FAKE-{number:02d}" not in kept] == [
+        4,
+        11,
+        12,
+    ]  # the report speaks of them, no record
 
 
 def test_a_database_whose_items_cannot_be_taken_still_wins(move: Move) -> None:

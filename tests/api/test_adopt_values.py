@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.adopt import values
+from api.adopt import hiding, values
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_secrets_are_taken_out_wherever_they_are() -> None:
         "user": {"passwordHash": "FAKE-7", "aes_key": 8, "hasPassword": True, "tokens": []},
         "passed": 3,
     }
-    kept, secrets = values.without_secrets(found, "config.")
+    kept, secrets = hiding.without_secrets(found, "config.")
     assert kept == {"wifi": {"ssid": "Net", "hotspot_password": ""}, "sync": {}, "list": [{"plain": 1}, "text"],
                     "user": {"hasPassword": True, "tokens": []}, "passed": 3}  # fmt: skip
     assert secrets == {
@@ -120,3 +120,24 @@ def test_secrets_are_taken_out_wherever_they_are() -> None:
         "config.user.passwordHash": "FAKE-7",
         "config.user.aes_key": 8,
     }
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence", "name"),
+    [
+        ("http://host:8080/feed/@me", None, None),
+        ("Secret: the garden.mp4", None, None),
+        ("Basic training.gif", None, None),
+        ("the bearer of news", None, None),
+        ("https://u:p@ss@h:80/x", "https://…@h:80/x", "https://…@h:80/x"),
+        ("git+ssh://ghp_1234567890123456789012@h/a", "git+ssh://…@h/a", "git+ssh://…@h/a"),
+        ("https://h/x?api_key=abc&y=2", "https://h/x?api_key=…&y=2", None),
+        ("the Wi-Fi password: 'hunter 2', twice", "the Wi-Fi password: …, twice", None),
+        ("{'access_token=x': 1, 'wpa_key': 'FAKE'}", "{'access_token=…': 1, 'wpa_key': …}", None),
+        ("Authorization: Basic ZjpmYWtl refused", "Authorization: Basic … refused", None),
+    ],
+)
+def test_secrets_in_a_text_are_covered(found: str, sentence: str | None, name: str | None) -> None:
+    """In a sentence whatever is written like one; in a name only what opens an address. Covered texts stay as they are."""
+    assert (hiding.covered(found), hiding.covered_addresses(found)) == (sentence or found, name or found)
+    assert hiding.covered(hiding.covered(found)) == hiding.covered(found)
