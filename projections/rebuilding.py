@@ -19,12 +19,13 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import apsw
 import msgspec
 
-from eventstore.errors import Busy
+from eventstore.errors import Busy, Unusable
 from eventstore.reading import read_head
 from eventstore.store import EventStore
 from eventstore.transaction import Transaction
@@ -254,7 +255,7 @@ def rebuild(
     """Make the tables of these areas anew from the log, while others read and write. `cancelled()` is asked between the steps, `progress(stage)` is
     told what begins: fold, write, compare, swap.
 
-    An area whose fold fails keeps its tables and is stopped. Raises Cancelled, Busy (another rebuild is under way), UnknownEvent.
+    An area whose fold fails keeps its tables and is stopped. Raises Cancelled, Busy (another rebuild is under way), Unusable, UnknownEvent.
     """
     with _alone(store):
         store.transact(lambda transaction: folding.create_tables(transaction.db))
@@ -282,15 +283,29 @@ def _alone(store: EventStore) -> Generator[None]:
     if store.path is None:
         yield
         return
-    descriptor = os.open(store.path.with_name(f"{store.path.name}.rebuild"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = _lock_file(store.path.with_name(f"{store.path.name}.rebuild"))
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise Busy("another rebuild of this log is under way; wait for its end") from error
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock_file(path: Path) -> int:
+    """A descriptor to lock; made when missing. For reading, which is enough for a lock: the file may be another user's. What root makes belongs to
+    the folder's owner, who may come next. Raises Unusable (not_writable)."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    except PermissionError as error:
+        what = f"{path} cannot be used by this user: sudo chown --reference={path.parent} {path}"
+        raise Unusable("not_writable", what) from error
+    if os.geteuid() == 0 and os.fstat(descriptor).st_uid == 0:
+        folder = os.stat(path.parent)
+        os.fchown(descriptor, folder.st_uid, folder.st_gid)
+    return descriptor
 
 
 class _ShadowRows(MemoryRows):

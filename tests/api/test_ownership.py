@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -85,6 +88,55 @@ def test_root_paired_before_the_installation(tmp_path: Path, capsys: pytest.Capt
     assert set(found) == {str(SERVICE)}
     assert (data / "secrets/pairing.key").is_file()
     capsys.readouterr()
+
+
+@contextmanager
+def as_the_service() -> Iterator[None]:
+    """What is done inside is done by the user that the data belongs to."""
+    os.setegid(SERVICE)
+    os.seteuid(SERVICE)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+@pytest.fixture
+def reached() -> Iterator[Path]:
+    """A data directory with a log, as `data`, but where others than root can get to."""
+    with tempfile.TemporaryDirectory(prefix="pixelog-reached-") as folder:
+        os.chmod(folder, 0o755)
+        make_data(Path(folder) / "data", SERVICE, SERVICE)
+        assert main(["message", "hello", "--data", f"{folder}/data"]) == 0
+        assert main(["rebuild", "--data", f"{folder}/data"]) == 0
+        yield Path(folder) / "data"
+
+
+def test_a_rebuild_by_root_leaves_a_lock_of_the_services(reached: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where an earlier one left it to root; whatever it was allowed to others, the service can rebuild afterwards."""
+    lock = reached / "pixelog.db.rebuild"
+    assert set(owners(reached)) == {str(SERVICE)}
+    os.chown(lock, 0, 0)
+    lock.chmod(0o600)
+    assert main(["rebuild", "--data", str(reached)]) == 0
+    assert lock.stat().st_uid == SERVICE
+    with as_the_service():
+        assert main(["rebuild", "--data", str(reached)]) == 0
+    capsys.readouterr()
+
+
+def test_a_lock_of_roots_does_not_keep_the_service_from_rebuilding(reached: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It can be locked by whoever can read it; one that cannot be read is named, with what to do."""
+    lock = reached / "pixelog.db.rebuild"
+    os.chown(lock, 0, 0)
+    with as_the_service():
+        assert main(["rebuild", "--data", str(reached)]) == 0
+    lock.chmod(0o600)
+    capsys.readouterr()
+    with as_the_service():
+        assert main(["rebuild", "--data", str(reached)]) == 3
+    assert f"sudo chown --reference={reached} {lock}" in capsys.readouterr().err
 
 
 def test_a_move_by_root_leaves_files_that_the_worker_can_read(
