@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +11,12 @@ import apsw
 import msgspec
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from moves import Move
+
 from api.execution import Executor, Outcome
+from api.verification import verify
 from eventstore.clock import Reading
 from eventstore.store import EventStore
 from projections import catalogue, folding
@@ -79,3 +85,12 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     yield one
     one.check_tables_equal_a_fresh_fold()
     one.store.close()
+
+
+@pytest.fixture
+def move(tmp_path: Path) -> Iterator[Move]:
+    """A move whose log must be sound at the end."""
+    one = Move(tmp_path)
+    yield one
+    if one.data.database.exists():
+        assert verify(one.data).problems == ()

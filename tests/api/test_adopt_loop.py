@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -15,28 +14,20 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from PIL import Image
+from moves import FRAME_BYTES, Move, fingerprint, found, frame, gif, item, prepared
 
 import pixelog
 from api.adopt.documents import Unreadable
 from api.adopt.loop import NoInstallation
-from api.adopt.moving import Report, adopt_loop
+from api.adopt.moving import adopt_loop
 from api.cli.main import main
 from api.cli.ports import PrepareDesk
 from api.data import DataDirectory
-from api.verification import verify
 from player.framepack import FramePack
-from player.pixels import pack_rgb565
 from player.prepare import prepare
-from projections import loop as loop_area
-
-SAMPLES = Path(__file__).parent.parent / "samples" / "loop"
-FRAME_BYTES = 320 * 240 * 2
 
 LAVA, HARBOUR, RAIN, FOX = (
     "lava_lamp_6cd0c61ba386c85f",
@@ -44,99 +35,6 @@ LAVA, HARBOUR, RAIN, FOX = (
     "雨の日_2a56db95f02e7775",
     "tiny_fox_d2dcfd167dd6",
 )
-
-
-class Move:
-    """A source to fill and a data directory to move it into."""
-
-    def __init__(self, folder: Path) -> None:
-        self.source = folder / "app"
-        self.media = self.source / "media"
-        self.media.mkdir(parents=True)
-        self.data = DataDirectory(folder / "data")
-
-    def sample(self, name: str, into: str = "media/index.json") -> None:
-        """Put a sample where it lies on a device."""
-        target = self.source / into
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if name.endswith(".sql"):
-            database = sqlite3.connect(target)
-            database.executescript((SAMPLES / name).read_text())
-            database.close()
-        else:
-            shutil.copy(SAMPLES / name, target)
-
-    def index(self, media: Any, **rest: Any) -> None:
-        """Write an index of these items."""
-        index = {"media": media, "loop": [], "active": None, "last_updated": 1751065201, "processing": {}} | rest
-        (self.media / "index.json").write_text(json.dumps(index))
-
-    def raw(self, name: str, content: bytes) -> bytes:
-        """Put an upload there."""
-        (self.media / "raw").mkdir(exist_ok=True)
-        (self.media / "raw" / name).write_bytes(content)
-        return content
-
-    def frames(self, slug: str) -> Path:
-        """The folder for the frames of an item."""
-        folder = self.media / "processed" / slug / "frames"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    def adopt(self, **options: Any) -> Report:
-        """Move in. The source must be as it was afterwards, each byte and each time."""
-        before = fingerprint(self.source)
-        try:
-            return adopt_loop(self.data, self.source, **options)
-        finally:
-            assert fingerprint(self.source) == before
-
-    def state(self) -> pixelog.StateService:
-        """The data directory, open."""
-        return pixelog.open(self.data.root)
-
-
-@pytest.fixture
-def move(tmp_path: Path) -> Iterator[Move]:
-    """A move whose log must be sound at the end."""
-    one = Move(tmp_path)
-    yield one
-    if one.data.database.exists():
-        assert verify(one.data).problems == ()
-
-
-def item(slug: str, **fields: Any) -> dict[str, Any]:
-    """An item of the fourth generation."""
-    usual = {"slug": slug, "filename": f"{slug}.gif", "type": "image/gif", "size": 5, "uploadedAt": "2025-06-24T18:02:11.482913Z"}
-    return {**usual, "processing_status": "completed", **fields}
-
-
-def frame(number: int) -> bytes:
-    """A frame with a pattern of its own, as the panel shows it."""
-    image = Image.linear_gradient("L").resize((320, 240)).rotate(number * 37)
-    return pack_rgb565(Image.merge("RGB", (image, image.rotate(90).resize((320, 240)), image.point([number % 256] * 256))))
-
-
-def gif(seed: int) -> bytes:
-    """A small GIF."""
-    file = io.BytesIO()
-    Image.new("RGB", (4, 4), (seed % 256, 80, 160)).save(file, "GIF")
-    return file.getvalue()
-
-
-def found(findings: Any) -> list[tuple[str, str]]:
-    """Keys and rules of findings."""
-    return [(one.key, one.rule) for one in findings]
-
-
-def fingerprint(folder: Path) -> dict[str, tuple[Any, ...]]:
-    """Every file of a tree with its content, times and mode, and every folder with its times."""
-    result: dict[str, tuple[Any, ...]] = {}
-    for path in sorted(folder.rglob("*")):
-        about = path.lstat()
-        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-        result[str(path.relative_to(folder))] = (content, about.st_mtime_ns, about.st_mode, about.st_size)
-    return result
 
 
 # -- samples -------------------------------------------------------------------------------------------------------------------------
@@ -443,15 +341,6 @@ def test_bad_settings_are_told_and_left_out(move: Move) -> None:
 # -- files and frames ----------------------------------------------------------------------------------------------------------------
 
 
-def prepared(state: pixelog.StateService, into: Path) -> int:
-    """Do what the worker does with every waiting job; how many there were."""
-    desk, count = PrepareDesk(state), 0
-    while (task := desk.take()) is not None:
-        desk.prepared(task, prepare(task.source, into, task.geometry, lambda percent, stage: None))
-        count += 1
-    return count
-
-
 def frames_of(state: pixelog.StateService, slug: str, into: Path) -> list[bytes]:
     """What a panel of 320 x 240 shows of an item."""
     from player.prepare import Geometry
@@ -631,311 +520,6 @@ def test_names_lead_nowhere_else(move: Move) -> None:
     move.adopt()
     with move.state() as state:
         assert {one.slug: one.sha256 for one in state.list_media()} == {"..": None, "a/b": None}
-
-
-# -- second moves --------------------------------------------------------------------------------------------------------------------
-
-
-def test_a_second_move_brings_only_the_difference(move: Move) -> None:
-    """New items, a new name, a new order, a finished job, a setting: each as one event; the rest as none."""
-    media = {slug: item(slug) for slug in ("a", "b", "c")}
-    for slug in media:
-        move.raw(f"{slug}_{slug}.gif", gif(ord(slug)))
-    job = {
-        "filename": "x",
-        "status": "processing",
-        "progress": 10,
-        "stage": "processing",
-        "message": "m",
-        "timestamp": 1751065195.25,
-    }
-    (move.source / "config.json").write_text('{"display": {"brightness": 80}}')
-    move.index(media, loop=["a", "b"], active="a", processing={"j": job})
-    move.adopt()
-    media["b"]["filename"] = "new name.gif"
-    media["d"] = item("d")
-    move.raw("d_d.gif", gif(50))
-    shutil.move(move.media / "raw" / "b_b.gif", move.media / "raw" / "b_new name.gif")
-    (move.source / "config.json").write_text('{"display": {"brightness": 60}}')
-    move.index(
-        media,
-        loop=["d", "b", "a"],
-        active="d",
-        processing={"j": job | {"status": "completed", "progress": 100, "timestamp": 1751065200}},
-    )
-    with move.state() as state:
-        head = state.store.head().position
-    dry = move.adopt(dry_run=True)
-    report = move.adopt(verify=True)
-    assert (report.differences, report.events) == ((), dry.events)
-    with move.state() as state, state.store.reading() as db:
-        types = [row[0] for row in db.execute("SELECT type FROM events WHERE position > ? ORDER BY position", (head,)).fetchall()]
-    assert types == [
-        "media.updated",
-        "media.added",
-        "job.queued",
-        "job.completed",
-        "setting.changed",
-        "loop.reordered",
-        "active.set",
-        "adoption.recorded",
-    ]
-
-
-def test_what_was_changed_here_stays(move: Move) -> None:
-    """A name, a removal, an order, a choice and a setting of the owner survive a second move of a changed source, and that is told."""
-    media = {slug: item(slug) for slug in ("a", "b", "c", "d")}
-    for slug in media:
-        move.raw(f"{slug}_{slug}.gif", gif(ord(slug)))
-    (move.source / "config.json").write_text('{"display": {"brightness": 80}}')
-    move.index(media, loop=["a", "b", "c"], active="a")
-    move.adopt()
-    with move.state() as state:
-        state.update_media("a", filename="mine.gif")
-        state.remove_media("b")
-        state.reorder_loop(["c", {"slug": "a", "repeat": 3}])
-        state.set_active("c")
-        state.change_settings({"brightness": 30})
-    for one in media.values():
-        one["fps"] = 12
-    (move.source / "config.json").write_text('{"display": {"brightness": 70}}')
-    move.index(media, loop=["d", "a", "b"], active="b")
-    report = move.adopt()
-    with move.state() as state:
-        a = state.get_media("a")
-        assert a is not None
-        assert a.filename == "mine.gif"
-        assert state.get_media("b") is None
-        # c was taken out of LOOP's loop since, d put in; a stays where the owner has it.
-        assert [(entry.slug, entry.repeat) for entry in state.get_loop().items] == [("a", 3), ("d", None)]
-        assert state.get_active() == "c"
-        assert state.get_settings()["brightness"] == 30
-    assert {"media/b", "settings/brightness"} <= {one.key for one in report.warnings if one.rule == "IR-0.3"}
-    assert {"loop/b", "active"} <= {one.key for one in report.skipped}
-
-
-def test_a_file_that_turns_up_later_comes_with_the_next_move(move: Move) -> None:
-    """An item that came without its file plays once the file is in the source; tags given here stay."""
-    move.index({"a": item("a")}, loop=["a"])
-    move.adopt()
-    with move.state() as state:
-        state.update_media("a", tags=["mine"], duration=7)
-    content = move.raw("a_a.gif", gif(4))
-    report = move.adopt(verify=True)
-    assert report.differences is not None
-    assert [one.field for one in report.differences] == ["duration"]
-    with move.state() as state:
-        here = state.get_media("a")
-        assert here is not None
-        assert (here.sha256, here.tags, here.duration, here.error) == (hashlib.sha256(content).hexdigest(), ("mine",), 7, None)
-        assert prepared(state, move.data.packs) == 1
-
-
-def test_an_item_in_the_way_is_left_alone(move: Move) -> None:
-    """A slug that this library gave to another file stays with it."""
-    with move.state() as state:
-        state.add_media(gif(1), filename="a.gif", slug="a")
-        state.add_media(gif(2), filename="b.gif", slug="b", add_to_loop=True)
-    move.raw("a_a.gif", gif(9))
-    move.raw("b_b.gif", gif(2))
-    move.index({"a": item("a"), "b": item("b"), "c": item("c")}, loop=["c", "b"])
-    report = move.adopt()
-    assert found(report.skipped) == [("media/a", "IR-0.3")]
-    assert (report.records["media"].imported, report.records["media"].merged) == (1, 1)
-    with move.state() as state:
-        assert state.list_loop() == ["b", "c"]
-
-
-def test_what_left_the_source_stays_here(move: Move) -> None:
-    """A move never removes an item; that it is gone at the source is told."""
-    move.index({"a": item("a"), "b": item("b")})
-    move.adopt()
-    move.index({"a": item("a")})
-    report = move.adopt()
-    assert ("media/b", "IR-0.3") in found(report.warnings)
-    assert report.events == 0
-    with move.state() as state:
-        assert len(state.list_media()) == 2
-
-
-def test_an_entry_whose_item_vanished_keeps_its_place(move: Move) -> None:
-    """What LOOP lost stays in the loop, behind the entry that it stood behind; a later order of LOOP's still comes. So it is when LOOP lost all."""
-    media = {slug: item(slug) for slug in ("a", "b", "c", "d", "e")}
-    move.index(media, loop=["a", "b", "c", "d"], active="b")
-    move.adopt()
-    del media["b"], media["c"]
-    move.index(media, loop=["d", "a", "e"], active="d")
-    report = move.adopt()
-    assert found(report.warnings)[-2:] == [("media/b", "IR-0.3"), ("media/c", "IR-0.3")]
-    with move.state() as state:
-        assert (state.list_loop(), state.get_active()) == (["d", "a", "b", "c", "e"], "d")
-    move.index(media, loop=["e", "a", "d"], active="d")
-    move.adopt()
-    with move.state() as state:
-        assert state.list_loop() == ["e", "a", "b", "c", "d"]
-    move.index({})
-    for events in (1, 0):  # what is remembered of the source
-        report = move.adopt()
-        assert report.events == events
-        assert {one.key for one in report.warnings if one.rule == "IR-0.3"} == {"active", *(f"media/{slug}" for slug in "abcde")}
-        with move.state() as state:
-            assert (state.list_loop(), state.get_active()) == (["e", "a", "b", "c", "d"], "d")
-
-
-def test_an_entry_that_left_the_loop_there_leaves_it_here_and_is_told(move: Move) -> None:
-    """The source's loop changes; its item is still there. Emptied, it is empty here; without a choice there, there is none here."""
-    media = {slug: item(slug) for slug in ("a", "b", "c")}
-    move.index(media, loop=["a", "b", "c"], active="b")
-    move.adopt()
-    move.index(media, loop=["c", "a"], active="b")
-    report = move.adopt()
-    assert [(one.key, one.why) for one in report.warnings if one.rule == "IR-0.3"] == [
-        ("loop/b", "it was taken out of the loop at the source, and so it is here")
-    ]
-    assert (report.records["loop"].merged, report.records["loop"].skipped) == (2, 0)
-    with move.state() as state:
-        assert state.list_loop() == ["c", "a"]
-    move.index(media, loop=[])
-    report = move.adopt()
-    assert [key for key, rule in found(report.warnings) if rule == "IR-0.3"] == ["loop/c", "loop/a"]
-    with move.state() as state:
-        assert (state.list_loop(), state.get_active()) == ([], None)
-
-
-def test_what_the_owner_did_is_told_each_time(move: Move) -> None:
-    """A name, a removal, an entry taken out, an order, a choice and a setting: each has its line in every report, the source changed or not."""
-    media = {slug: item(slug) for slug in ("a", "b", "c", "d", "e")}
-    (move.source / "config.json").write_text('{"display": {"brightness": 80}}')
-    move.index(media, loop=["a", "b", "c", "d"], active="a")
-    move.adopt()
-    with move.state() as state:
-        state.update_media("a", filename="mine.gif")
-        state.remove_media("b")
-        state.reorder_loop(["d", "a"])
-        state.set_active("d")
-        state.change_settings({"brightness": 30})
-    kept = {
-        "media/a": "it was named 'mine.gif' here, and stays so",
-        "media/b": "it was removed here, and stays removed",
-        "loop/c": "it was taken out of the loop here, and stays out",
-        "loop": "its order was made here, and stays; what is new at the source comes last",
-        "active": "'d' was chosen here, and stays chosen",
-        "settings/brightness": "it was set here to 30, and stays so",
-    }
-    again = move.adopt()
-    for one in media.values():
-        one["fps"] = 12
-    move.index(media, loop=["c", "b", "a", "e", "d"], active="c")
-    (move.source / "config.json").write_text('{"display": {"brightness": 70}}')
-    changed = move.adopt()
-    for report in (again, changed):
-        assert {one.key: one.why for one in report.warnings if one.rule == "IR-0.3"} == kept
-        assert found(report.skipped) == [("loop/b", "IR-1.4")]
-    assert again.events == 0
-    with move.state() as state:
-        assert (state.list_loop(), state.get_active()) == (["d", "a", "e"], "d")
-
-
-def test_a_move_of_settings_alone_says_nothing_of_the_library(move: Move) -> None:
-    """Where there is no state to read, nothing is known of what vanished."""
-    (move.source / "config.json").write_text('{"display": {"brightness": 80}}')
-    move.index({"a": item("a")}, loop=["a"])
-    move.adopt()
-    (move.media / "index.json").unlink()
-    report = move.adopt()
-    assert found(report.warnings) == []
-    (move.media / "index.json").write_text('{"media": {')
-    report = move.adopt(keep_going=True)
-    assert (found(report.warnings), found(report.skipped)) == ([], [("index.json", "IR-0.2")])
-    with move.state() as state:
-        assert state.list_loop() == ["a"]
-
-
-def test_a_move_that_was_cut_short_is_finished_by_the_next(move: Move, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches that were committed are not brought again; the outcome is that of one move."""
-    from api.adopt import moving
-
-    monkeypatch.setattr(moving, "BATCH_EVENTS_MAX", 12)
-    move.index({f"i{number}": item(f"i{number}") for number in range(40)}, loop=["i39", "i0"], active="i39")
-
-    def stop(done: int, total: int) -> None:
-        if done > 15:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        move.adopt(progress=stop)
-    report = move.adopt(verify=True)
-    assert report.differences == ()
-    assert report.records["media"].merged > 0
-    assert report.records["media"].imported + report.records["media"].merged == 40
-    with move.state() as state, state.store.reading() as db:
-        assert db.execute("SELECT count(*) FROM events WHERE type = 'media.added'").get == 40
-        assert len(loop_area.entries(db)) == 2
-
-
-def test_verify_tells_each_difference(move: Move, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 1, and what is otherwise here, item by item."""
-    move.index({"a": item("a"), "b": item("b")}, loop=["a", "b"], active="a")
-    move.adopt()
-    with move.state() as state:
-        state.update_media("a", filename="mine.gif")
-        state.remove_media("b")
-    assert main(["adopt", "loop", str(move.source), "--data", str(move.data.root), "--verify", "--json"]) == 1
-    report = json.loads(capsys.readouterr().out)
-    assert [(one["key"], one["field"]) for one in report["differences"]] == [
-        ("media/a", "filename"),
-        ("media/b", "record"),
-        ("loop", "value"),
-    ]
-
-
-def test_the_plan_goes_on_through_a_move(move: Move) -> None:
-    """What is on stays on when a loop moves in around it."""
-    with move.state() as state:
-        state.add_media(gif(1), filename="mine.gif", slug="mine", add_to_loop=True)
-        prepared(state, move.data.packs)
-    move.index({"a": item("a")}, loop=["a"])
-    move.raw("a_a.gif", gif(5))
-    move.adopt()
-    with move.state() as state, state.store.snapshot() as db:
-        from projections import plan, planning
-
-        now_us = state.store.now_us()
-        assert plan.at(planning.state(db, now_us), now_us).slug == "mine"
-        assert state.list_loop() == ["mine", "a"]
-
-
-def test_people_read_a_table(move: Move, capsys: pytest.CaptureFixture[str]) -> None:
-    """Counts by kind, what was left out and why, and how many events."""
-    move.sample("index-dangling.json")
-    assert main(["adopt", "loop", str(move.source), "--data", str(move.data.root), "--dry-run"]) == 0
-    out = capsys.readouterr().out
-    assert "loop     2        0             2" in out
-    assert "media/not_an_object" in out
-    assert "9 events would be appended" in out
-
-
-def test_two_installations_stay_apart(move: Move, tmp_path: Path) -> None:
-    """With a name of its own, a second installation joins the loop instead of replacing it; a bad name is refused."""
-    move.index({"a": item("a")}, loop=["a"])
-    move.adopt()
-    other = Move(tmp_path / "other")
-    other.index({"b": item("b")}, loop=["b"])
-    adopt_loop(move.data, other.source, name="kitchen")
-    with move.state() as state:
-        assert state.list_loop() == ["a", "b"]
-    with pytest.raises(ValueError, match="small letters"):
-        move.adopt(name="../x")
-
-
-def test_a_key_of_our_own_at_the_source_reads_no_file(move: Move, tmp_path: Path) -> None:
-    """What an index claims to be a held upload is not believed: nothing is copied for it on the way out."""
-    from api.adopt.loop_export import export_loop
-
-    move.index({"a": item("a", pixelogOriginal={"sha256": "../../../../etc/passwd", "size": 1})})
-    report = move.adopt()
-    assert ("media/a", "IR-0.7") in found(report.warnings)
-    assert export_loop(move.data, tmp_path / "out").files == 0
 
 
 # -- the account ---------------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,317 @@
+"""Second moves: only the difference comes, what the owner did here stays, and whatever LOOP lost is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from moves import Move, found, gif, item, prepared
+
+from api.adopt.moving import adopt_loop
+from api.cli.main import main
+from projections import loop as loop_area
+
+
+def test_a_second_move_brings_only_the_difference(move: Move) -> None:
+    """New items, a new name, a new order, a finished job, a setting: each as one event; the rest as none."""
+    media = {slug: item(slug) for slug in ("a", "b", "c")}
+    for slug in media:
+        move.raw(f"{slug}_{slug}.gif", gif(ord(slug)))
+    job = {
+        "filename": "x",
+        "status": "processing",
+        "progress": 10,
+        "stage": "processing",
+        "message": "m",
+        "timestamp": 1751065195.25,
+    }
+    (move.source / "config.json").write_text('{"display": {"brightness": 80}}')
+    move.index(media, loop=["a", "b"], active="a", processing={"j": job})
+    move.adopt()
+    media["b"]["filename"] = "new name.gif"
+    media["d"] = item("d")
+    move.raw("d_d.gif", gif(50))
+    shutil.move(move.media / "raw" / "b_b.gif", move.media / "raw" / "b_new name.gif")
+    (move.source / "config.json").write_text('{"display": {"brightness": 60}}')
+    move.index(
+        media,
+        loop=["d", "b", "a"],
+        active="d",
+        processing={"j": job | {"status": "completed", "progress": 100, "timestamp": 1751065200}},
+    )
+    with move.state() as state:
+        head = state.store.head().position
+    dry = move.adopt(dry_run=True)
+    report = move.adopt(verify=True)
+    assert (report.differences, report.events) == ((), dry.events)
+    with move.state() as state, state.store.reading() as db:
+        types = [row[0] for row in db.execute("SELECT type FROM events WHERE position > ? ORDER BY position", (head,)).fetchall()]
+    assert types == [
+        "media.updated",
+        "media.added",
+        "job.queued",
+        "job.completed",
+        "setting.changed",
+        "loop.reordered",
+        "active.set",
+        "adoption.recorded",
+    ]
+
+
+def test_what_was_changed_here_stays(move: Move) -> None:
+    """A name, a removal, an order, a choice and a setting of the owner survive a second move of a changed source, and that is told."""
+    media = {slug: item(slug) for slug in ("a", "b", "c", "d")}
+    for slug in media:
+        move.raw(f"{slug}_{slug}.gif", gif(ord(slug)))
+    (move.source / "config.json").write_text('{"display": {"brightness": 80}}')
+    move.index(media, loop=["a", "b", "c"], active="a")
+    move.adopt()
+    with move.state() as state:
+        state.update_media("a", filename="mine.gif")
+        state.remove_media("b")
+        state.reorder_loop(["c", {"slug": "a", "repeat": 3}])
+        state.set_active("c")
+        state.change_settings({"brightness": 30})
+    for one in media.values():
+        one["fps"] = 12
+    (move.source / "config.json").write_text('{"display": {"brightness": 70}}')
+    move.index(media, loop=["d", "a", "b"], active="b")
+    report = move.adopt()
+    with move.state() as state:
+        a = state.get_media("a")
+        assert a is not None
+        assert a.filename == "mine.gif"
+        assert state.get_media("b") is None
+        # c was taken out of LOOP's loop since, d put in; a stays where the owner has it.
+        assert [(entry.slug, entry.repeat) for entry in state.get_loop().items] == [("a", 3), ("d", None)]
+        assert state.get_active() == "c"
+        assert state.get_settings()["brightness"] == 30
+    assert {"media/b", "settings/brightness"} <= {one.key for one in report.warnings if one.rule == "IR-0.3"}
+    assert {"loop/b", "active"} <= {one.key for one in report.skipped}
+
+
+def test_a_file_that_turns_up_later_comes_with_the_next_move(move: Move) -> None:
+    """An item that came without its file plays once the file is in the source; tags given here stay."""
+    move.index({"a": item("a")}, loop=["a"])
+    move.adopt()
+    with move.state() as state:
+        state.update_media("a", tags=["mine"], duration=7)
+    content = move.raw("a_a.gif", gif(4))
+    report = move.adopt(verify=True)
+    assert report.differences is not None
+    assert [one.field for one in report.differences] == ["duration"]
+    with move.state() as state:
+        here = state.get_media("a")
+        assert here is not None
+        assert (here.sha256, here.tags, here.duration, here.error) == (hashlib.sha256(content).hexdigest(), ("mine",), 7, None)
+        assert prepared(state, move.data.packs) == 1
+
+
+def test_an_item_in_the_way_is_left_alone(move: Move) -> None:
+    """A slug that this library gave to another file stays with it."""
+    with move.state() as state:
+        state.add_media(gif(1), filename="a.gif", slug="a")
+        state.add_media(gif(2), filename="b.gif", slug="b", add_to_loop=True)
+    move.raw("a_a.gif", gif(9))
+    move.raw("b_b.gif", gif(2))
+    move.index({"a": item("a"), "b": item("b"), "c": item("c")}, loop=["c", "b"])
+    report = move.adopt()
+    assert found(report.skipped) == [("media/a", "IR-0.3")]
+    assert (report.records["media"].imported, report.records["media"].merged) == (1, 1)
+    with move.state() as state:
+        assert state.list_loop() == ["b", "c"]
+
+
+def test_what_left_the_source_stays_here(move: Move) -> None:
+    """A move never removes an item; that it is gone at the source is told."""
+    move.index({"a": item("a"), "b": item("b")})
+    move.adopt()
+    move.index({"a": item("a")})
+    report = move.adopt()
+    assert ("media/b", "IR-0.3") in found(report.warnings)
+    assert report.events == 0
+    with move.state() as state:
+        assert len(state.list_media()) == 2
+
+
+def test_an_entry_whose_item_vanished_keeps_its_place(move: Move) -> None:
+    """What LOOP lost stays in the loop, behind the entry that it stood behind; a later order of LOOP's still comes. So it is when LOOP lost all."""
+    media = {slug: item(slug) for slug in ("a", "b", "c", "d", "e")}
+    move.index(media, loop=["a", "b", "c", "d"], active="b")
+    move.adopt()
+    del media["b"], media["c"]
+    move.index(media, loop=["d", "a", "e"], active="d")
+    report = move.adopt()
+    assert found(report.warnings)[-2:] == [("media/b", "IR-0.3"), ("media/c", "IR-0.3")]
+    with move.state() as state:
+        assert (state.list_loop(), state.get_active()) == (["d", "a", "b", "c", "e"], "d")
+    move.index(media, loop=["e", "a", "d"], active="d")
+    move.adopt()
+    with move.state() as state:
+        assert state.list_loop() == ["e", "a", "b", "c", "d"]
+    move.index({})
+    for events in (1, 0):  # what is remembered of the source
+        report = move.adopt()
+        assert report.events == events
+        assert {one.key for one in report.warnings if one.rule == "IR-0.3"} == {"active", *(f"media/{slug}" for slug in "abcde")}
+        with move.state() as state:
+            assert (state.list_loop(), state.get_active()) == (["e", "a", "b", "c", "d"], "d")
+
+
+def test_an_entry_that_left_the_loop_there_leaves_it_here_and_is_told(move: Move) -> None:
+    """The source's loop changes; its item is still there. Emptied, it is empty here; without a choice there, there is none here."""
+    media = {slug: item(slug) for slug in ("a", "b", "c")}
+    move.index(media, loop=["a", "b", "c"], active="b")
+    move.adopt()
+    move.index(media, loop=["c", "a"], active="b")
+    report = move.adopt()
+    assert [(one.key, one.why) for one in report.warnings if one.rule == "IR-0.3"] == [
+        ("loop/b", "it was taken out of the loop at the source, and so it is here")
+    ]
+    assert (report.records["loop"].merged, report.records["loop"].skipped) == (2, 0)
+    with move.state() as state:
+        assert state.list_loop() == ["c", "a"]
+    move.index(media, loop=[])
+    report = move.adopt()
+    assert [key for key, rule in found(report.warnings) if rule == "IR-0.3"] == ["loop/c", "loop/a"]
+    with move.state() as state:
+        assert (state.list_loop(), state.get_active()) == ([], None)
+
+
+def test_what_the_owner_did_is_told_each_time(move: Move) -> None:
+    """A name, a removal, an entry taken out, an order, a choice and a setting: each has its line in every report, the source changed or not."""
+    media = {slug: item(slug) for slug in ("a", "b", "c", "d", "e")}
+    (move.source / "config.json").write_text('{"display": {"brightness": 80}}')
+    move.index(media, loop=["a", "b", "c", "d"], active="a")
+    move.adopt()
+    with move.state() as state:
+        state.update_media("a", filename="mine.gif")
+        state.remove_media("b")
+        state.reorder_loop(["d", "a"])
+        state.set_active("d")
+        state.change_settings({"brightness": 30})
+    kept = {
+        "media/a": "it was named 'mine.gif' here, and stays so",
+        "media/b": "it was removed here, and stays removed",
+        "loop/c": "it was taken out of the loop here, and stays out",
+        "loop": "its order was made here, and stays; what is new at the source comes last",
+        "active": "'d' was chosen here, and stays chosen",
+        "settings/brightness": "it was set here to 30, and stays so",
+    }
+    again = move.adopt()
+    for one in media.values():
+        one["fps"] = 12
+    move.index(media, loop=["c", "b", "a", "e", "d"], active="c")
+    (move.source / "config.json").write_text('{"display": {"brightness": 70}}')
+    changed = move.adopt()
+    for report in (again, changed):
+        assert {one.key: one.why for one in report.warnings if one.rule == "IR-0.3"} == kept
+        assert found(report.skipped) == [("loop/b", "IR-1.4")]
+    assert again.events == 0
+    with move.state() as state:
+        assert (state.list_loop(), state.get_active()) == (["d", "a", "e"], "d")
+
+
+def test_a_move_of_settings_alone_says_nothing_of_the_library(move: Move) -> None:
+    """Where there is no state to read, nothing is known of what vanished."""
+    (move.source / "config.json").write_text('{"display": {"brightness": 80}}')
+    move.index({"a": item("a")}, loop=["a"])
+    move.adopt()
+    (move.media / "index.json").unlink()
+    report = move.adopt()
+    assert found(report.warnings) == []
+    (move.media / "index.json").write_text('{"media": {')
+    report = move.adopt(keep_going=True)
+    assert (found(report.warnings), found(report.skipped)) == ([], [("index.json", "IR-0.2")])
+    with move.state() as state:
+        assert state.list_loop() == ["a"]
+
+
+def test_a_move_that_was_cut_short_is_finished_by_the_next(move: Move, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches that were committed are not brought again; the outcome is that of one move."""
+    from api.adopt import moving
+
+    monkeypatch.setattr(moving, "BATCH_EVENTS_MAX", 12)
+    move.index({f"i{number}": item(f"i{number}") for number in range(40)}, loop=["i39", "i0"], active="i39")
+
+    def stop(done: int, total: int) -> None:
+        if done > 15:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        move.adopt(progress=stop)
+    report = move.adopt(verify=True)
+    assert report.differences == ()
+    assert report.records["media"].merged > 0
+    assert report.records["media"].imported + report.records["media"].merged == 40
+    with move.state() as state, state.store.reading() as db:
+        assert db.execute("SELECT count(*) FROM events WHERE type = 'media.added'").get == 40
+        assert len(loop_area.entries(db)) == 2
+
+
+def test_verify_tells_each_difference(move: Move, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 1, and what is otherwise here, item by item."""
+    move.index({"a": item("a"), "b": item("b")}, loop=["a", "b"], active="a")
+    move.adopt()
+    with move.state() as state:
+        state.update_media("a", filename="mine.gif")
+        state.remove_media("b")
+    assert main(["adopt", "loop", str(move.source), "--data", str(move.data.root), "--verify", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert [(one["key"], one["field"]) for one in report["differences"]] == [
+        ("media/a", "filename"),
+        ("media/b", "record"),
+        ("loop", "value"),
+    ]
+
+
+def test_the_plan_goes_on_through_a_move(move: Move) -> None:
+    """What is on stays on when a loop moves in around it."""
+    with move.state() as state:
+        state.add_media(gif(1), filename="mine.gif", slug="mine", add_to_loop=True)
+        prepared(state, move.data.packs)
+    move.index({"a": item("a")}, loop=["a"])
+    move.raw("a_a.gif", gif(5))
+    move.adopt()
+    with move.state() as state, state.store.snapshot() as db:
+        from projections import plan, planning
+
+        now_us = state.store.now_us()
+        assert plan.at(planning.state(db, now_us), now_us).slug == "mine"
+        assert state.list_loop() == ["mine", "a"]
+
+
+def test_people_read_a_table(move: Move, capsys: pytest.CaptureFixture[str]) -> None:
+    """Counts by kind, what was left out and why, and how many events."""
+    move.sample("index-dangling.json")
+    assert main(["adopt", "loop", str(move.source), "--data", str(move.data.root), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "loop     2        0             2" in out
+    assert "media/not_an_object" in out
+    assert "9 events would be appended" in out
+
+
+def test_two_installations_stay_apart(move: Move, tmp_path: Path) -> None:
+    """With a name of its own, a second installation joins the loop instead of replacing it; a bad name is refused."""
+    move.index({"a": item("a")}, loop=["a"])
+    move.adopt()
+    other = Move(tmp_path / "other")
+    other.index({"b": item("b")}, loop=["b"])
+    adopt_loop(move.data, other.source, name="kitchen")
+    with move.state() as state:
+        assert state.list_loop() == ["a", "b"]
+    with pytest.raises(ValueError, match="small letters"):
+        move.adopt(name="../x")
+
+
+def test_a_key_of_our_own_at_the_source_reads_no_file(move: Move, tmp_path: Path) -> None:
+    """What an index claims to be a held upload is not believed: nothing is copied for it on the way out."""
+    from api.adopt.loop_export import export_loop
+
+    move.index({"a": item("a", pixelogOriginal={"sha256": "../../../../etc/passwd", "size": 1})})
+    report = move.adopt()
+    assert ("media/a", "IR-0.7") in found(report.warnings)
+    assert export_loop(move.data, tmp_path / "out").files == 0
