@@ -6,7 +6,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import apsw
@@ -23,18 +24,19 @@ from api.commands.display import (
     Stopped,
 )
 from api.commands.display import Fact as ReportedFact
-from api.commands.jobs import CancelJob, QueueJob, UpdateJob
+from api.commands.jobs import QueueJob, UpdateJob
 from api.commands.media import PREPARE, PREPARE_ATTEMPTS_MAX, FailPreparing, FinishPreparing
 from api.commands.plays import Played
+from api.device.facts import Disk, Roots, disk_of
 from api.service import StateService
 from eventstore.clock import logtime_at
-from eventstore.errors import Refused
+from eventstore.errors import Busy, OutOfSpace, Overloaded, ReadOnly, Refused, TooSlow
 from eventstore.errors import Stopped as LogStopped
 from eventstore.reading import read_head
 from eventstore.record import Head, Origin
 from player.prepare import Geometry, MediaError, Prepared
 from player.run import Fact
-from player.worker import Task
+from player.worker import DeskClosed, NotNow, Task
 from projections import active, jobs, loop, media, picture, planning, preparing, settings
 from projections.display import DisplayAttached, DisplayFallback, DisplayLost, PlayerShown, PlayerStarted, PlayerStopped
 from projections.media import Pack
@@ -44,6 +46,12 @@ T = TypeVar("T")
 
 UNREPORTED = (Refused, LogStopped, Rejected)
 """What a report may meet without the player being at fault: a full or read-only disk, a stopped log, a refused fact."""
+
+PASSING = (Busy, OutOfSpace, Overloaded, ReadOnly, TooSlow)
+"""What the worker may meet at the store without being at fault, and without having done anything: it goes by, or somebody mends it."""
+
+ROOM_BYTES_LEAST = 32 * 1024 * 1024
+"""With less room on the disk no job is taken: a pack of some hundred frames would not fit, and each attempt that fails counts against the file."""
 
 LEASE_SECONDS = 15.0
 """A worker that is silent for this long is dead; each report of progress renews the lease."""
@@ -112,12 +120,25 @@ def reporter(service: StateService) -> Callable[[Sequence[Fact]], None]:
     return report
 
 
+@contextmanager
+def _as_a_desk() -> Generator[None]:
+    """What the store answers, in a desk's words."""
+    try:
+        yield
+    except PASSING as error:
+        raise NotNow(str(error)) from error
+    except LogStopped as error:
+        raise DeskClosed(str(error)) from error
+
+
 class PrepareDesk:
     """`player.worker.Desk` over a StateService: claims jobs of kind `prepare`, and queues one for each item that lacks a pack for the present
     panel, rotation and fit, what plays next before all others."""
 
-    def __init__(self, service: StateService) -> None:
+    def __init__(self, service: StateService, disk: Callable[[], Disk | None] | None = None) -> None:
+        """`disk` says how full it is; None: look."""
         self._service = service
+        self._disk = disk or (lambda: disk_of(Roots.here(), service.data.root))
         self._name = f"worker-{os.getpid()}"
         self._origin = Origin("worker")
         self._seen = 0
@@ -127,6 +148,7 @@ class PrepareDesk:
         self._searched = False
         self._found: list[tuple[str, str]] = []  # lacking a pack for that geometry when last searched
 
+    @_as_a_desk()
     def take(self) -> Task | None:
         """Claim a job, or queue what is missing and claim that."""
         service = self._service
@@ -141,18 +163,28 @@ class PrepareDesk:
                 orphans = []
             else:
                 orphans = preparing.orphans(db, PREPARE, ORPHANS_MAX)
-        if lacking is not None and not orphans:
-            slug, sha256, key, priority = lacking
-            self._queue(slug, sha256, key, priority)
-        for orphan in orphans:
-            self._adopt(orphan)
+        try:
+            if lacking is not None and not orphans:
+                slug, sha256, key, priority = lacking
+                self._queue(slug, sha256, key, priority)
+            for orphan in orphans:
+                self._adopt(orphan)
+        except Rejected as error:
+            if error.code != "too_many":  # then what waits already comes first
+                raise
         if lacking is None and not orphans and not waiting:
             return None
+        self._check_room()
         job = service.claim_job([PREPARE], self._name, LEASE_SECONDS)
         if job is None:
             return None
         slug, sha256 = str((job.input or {}).get("slug", "")), str((job.input or {}).get("sha256", ""))
         return Task(job.id, job.attempt, slug, sha256, service.blobs.path(sha256), self._geometry())
+
+    def _check_room(self) -> None:
+        disk = self._disk()
+        if disk is not None and disk.free_bytes < ROOM_BYTES_LEAST:
+            raise NotNow(f"the disk is full ({disk.free_bytes >> 20} MiB free): nothing can be prepared until there is room")
 
     def _adopt(self, orphan: preparing.Orphan) -> None:
         """See to an item that nobody prepares: once more from the beginning, unless it has already cost as many workers as it may."""
@@ -224,6 +256,7 @@ class PrepareDesk:
         if files is not None and files.sha256 is not None:
             self._queue(slug, files.sha256, f"{PREPARE}/{pack}")
 
+    @_as_a_desk()
     def progress(self, task: Task, percent: int, stage: str) -> bool:
         """Report; False when the job was cancelled or taken away."""
         try:
@@ -234,6 +267,7 @@ class PrepareDesk:
         job = self._service.get_job(task.job_id)
         return job is not None and not job.cancel_requested
 
+    @_as_a_desk()
     def prepared(self, task: Task, prepared: Prepared) -> None:
         """The pack is there: say so, and finish the job."""
         geometry = task.geometry
@@ -244,17 +278,20 @@ class PrepareDesk:
         )  # fmt: skip
         self._service.executor.execute(command, origin=self._origin)
 
+    @_as_a_desk()
     def refused(self, task: Task, error: MediaError) -> None:
         """The file cannot be played: say why, and fail the job."""
         command = FailPreparing(task.job_id, task.slug, task.sha256, error.code, error.message)
         self._service.executor.execute(command, origin=self._origin)
 
+    @_as_a_desk()
     def cancelled(self, task: Task) -> None:
         """Honour a request to cancel."""
+        ended = UpdateJob(id=task.job_id, status="cancelled", worker=self._name, attempt=task.attempt)
         try:
-            self._service.executor.execute(UpdateJob(id=task.job_id, status="cancelled"), origin=self._origin)
+            self._service.executor.execute(ended, origin=self._origin)
         except Rejected:
-            self._service.executor.execute(CancelJob(task.job_id), origin=self._origin)
+            return  # it has ended already, or is with another worker now
 
     def wait(self, seconds: float) -> None:
         """Until the log has moved since the last look."""

@@ -6,7 +6,7 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def test_root_paired_before_the_installation(tmp_path: Path, capsys: pytest.Capt
 
 
 @contextmanager
-def as_the_service() -> Iterator[None]:
+def as_the_service() -> Generator[None]:
     """What is done inside is done by the user that the data belongs to."""
     os.setegid(SERVICE)
     os.seteuid(SERVICE)

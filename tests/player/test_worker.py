@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -16,13 +19,17 @@ from api.cli import ports
 from api.cli.ports import PrepareDesk
 from api.commands.display import Attached, RecordFacts
 from api.commands.jobs import ClaimJob
+from api.device.facts import Disk
 from api.service import StateService
 from eventstore.clock import Reading
+from eventstore.errors import Stopped, StoreError
+from eventstore.store import EventStore
+from eventstore.testing.faults import Fault, FaultyVFS
 from player import worker
 from player.framepack import FramePack
 from player.media_error import MediaError
 from player.prepare import Geometry, Prepared
-from player.worker import Task, Worker
+from player.worker import DeskClosed, NotNow, Task, Worker
 from projections import jobs, media, preparing
 
 S = 1_000_000
@@ -249,6 +256,134 @@ def test_a_file_that_costs_every_worker_its_life_is_to_blame(house: House) -> No
     assert [status for _, status, _ in house.jobs()] == ["failed"]
 
 
+def test_a_job_that_ended_under_its_worker_costs_it_nothing(house: House) -> None:
+    """Cancelled for good while its worker was silent: there is nothing left to say, and nothing to fail at."""
+    house.add("cat")
+    task = house.desk.take()
+    assert task is not None
+    house.clock.us += 60 * S
+    house.service.cancel_job(task.job_id)
+    assert house.desk.progress(task, 5, "decode") is False
+    house.desk.cancelled(task)
+    assert house.jobs() == [("cat.png", "cancelled", 0)]
+
+
+def test_a_job_that_another_worker_has_by_now_is_left_to_it(house: House) -> None:
+    """Who was silent for too long ends its own child, not the other's job."""
+    house.add("cat")
+    task = house.desk.take()
+    assert task is not None
+    house.clock.us += 60 * S
+    other = house.service.claim_job(["prepare"], "other", 60)
+    assert other is not None
+    assert other.id == task.job_id
+    assert house.desk.progress(task, 5, "decode") is False
+    house.desk.cancelled(task)
+    job = house.service.get_job(other.id)
+    assert job is not None
+    assert (job.status, job.worker, job.cancel_requested) == ("running", "other", False)
+
+
+def test_a_full_queue_does_not_end_the_worker(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pack that cannot even be queued waits; what is in the queue is taken up."""
+    house.add("aa")
+    house.work()
+    house.service.change_settings({"rotation": 90})
+    monkeypatch.setattr("api.commands.jobs.UNFINISHED_MAX", 0)
+    assert house.desk.take() is None
+    house.add("bb", make_active=True)
+    task = house.desk.take()
+    assert task is not None
+    assert task.slug == "bb"
+
+
+def test_nothing_is_taken_up_without_room_for_a_pack(house: House) -> None:
+    """Each failed attempt would count against the file. An empty queue needs no room."""
+    full = PrepareDesk(house.service, lambda: Disk(1 << 30, ports.ROOM_BYTES_LEAST - 1, False))
+    assert full.take() is None
+    house.add("cat")
+    for _ in range(5):
+        with pytest.raises(NotNow, match=r"the disk is full \(31 MiB free\)"):
+            full.take()
+    assert house.jobs() == [("cat.png", "queued", 0)]
+    roomy = PrepareDesk(house.service, lambda: Disk(1 << 30, ports.ROOM_BYTES_LEAST, False))
+    task = roomy.take()
+    assert task is not None
+    assert task.attempt == 1
+
+
+@pytest.mark.parametrize("error", [kind("not now") for kind in ports.PASSING], ids=lambda error: error.code)
+def test_what_passes_at_the_store_is_told_apart_from_what_lasts(
+    house: House, monkeypatch: pytest.MonkeyPatch, error: StoreError
+) -> None:
+    """By each call of the desk; a log that stopped is over for this process."""
+    house.add("cat")
+    task = house.desk.take()
+    assert task is not None
+    prepared = worker.prepare_limited(task.source, house.service.data.packs, task.geometry, lambda percent, stage: None)
+    calls: list[Callable[[], object]] = [
+        house.desk.take,
+        lambda: house.desk.progress(task, 50, "x"),
+        lambda: house.desk.prepared(task, prepared),
+        lambda: house.desk.refused(task, MediaError("damaged", "x")),
+        lambda: house.desk.cancelled(task),
+    ]
+    for answer, meant in ((error, NotNow), (Stopped("over"), DeskClosed)):
+
+        def refuse(*_: object, answer: StoreError = answer, **__: object) -> None:
+            raise answer
+
+        with monkeypatch.context() as patched:
+            patched.setattr(house.service.executor, "execute", refuse)
+            patched.setattr(house.service, "claim_job", refuse)
+            patched.setattr(house.service.store, "snapshot", refuse)
+            for call in calls:
+                with pytest.raises(meant):
+                    call()
+
+
+def test_a_result_outlives_a_full_disk_and_its_own_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The log cannot be written when the pack is made: it is handed in once it can, and made only once."""
+    monkeypatch.setattr(worker, "IDLE_SECONDS", 0.02)
+    with FaultyVFS("full-under-the-worker") as vfs:
+        opening = EventStore.open
+
+        def planted(path: Path, **options: Any) -> EventStore:
+            return opening(path, vfs=vfs.name, **options)
+
+        monkeypatch.setattr(EventStore, "open", planted)
+        house = House(tmp_path)
+        slug = house.add("cat")
+        made: list[Path] = []
+        prepare = worker.prepare_limited
+
+        def fills_up(source: Path, into: Path, *arguments: object, **options: object) -> Prepared:
+            made.append(source)
+            prepared = prepare(source, into, *arguments, **options)  # type: ignore[arg-type]
+            vfs.plant(Fault("enospc", 1, ("write",), for_good=True))
+            return prepared
+
+        monkeypatch.setattr(worker, "prepare_limited", fills_up)
+        one = Worker(house.desk, house.service.data.packs)
+        thread = threading.Thread(target=one.run)
+        thread.start()
+        wait_until(lambda: vfs.fired >= 5)
+        house.clock.us += 60 * S
+        vfs.plant(None)
+        wait_until(lambda: house.item(slug).status == "ready")
+        one.stop()
+        thread.join(10)
+        assert (thread.is_alive(), len(made), house.jobs()) == (False, 1, [("cat.png", "completed", 0)])
+        house.service.close()
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "pixelog worker: the disk is full; free some space and try again, nothing was stored; it is tried again until it works",
+        "pixelog worker: the work goes on",
+    ]
+
+
 def test_orphans_are_found_at_their_limit(house: House) -> None:
     """Those longest in the library first; those with a job under way are none."""
     for name in ("aa", "bbb", "cccc"):
@@ -268,6 +403,14 @@ def test_orphans_are_found_at_their_limit(house: House) -> None:
 
 
 # -- the worker itself ---------------------------------------------------------------------------------------------------------------
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Until it is, half a minute at most."""
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 class Desk:
@@ -389,3 +532,123 @@ def test_a_disk_that_cannot_be_written_is_not_the_files_fault(
     run(desk, broken)
     assert [what for what in desk.noted if what[0] != "progress"] == []
     assert "pixelog worker: a:" in capsys.readouterr().err
+
+
+class ShutDesk(Desk):
+    """One that does not answer to each call of some kinds the first so many times."""
+
+    def __init__(self, refusals: dict[str, int], *tasks: Task) -> None:
+        super().__init__(*tasks)
+        self.refusals = refusals
+
+    def _ask(self, kind: str) -> None:
+        if self.refusals.get(kind, 0):
+            self.refusals[kind] -= 1
+            raise NotNow("not now")
+
+    def take(self) -> Task | None:
+        self._ask("take")
+        return super().take()
+
+    def progress(self, task: Task, percent: int, stage: str) -> bool:
+        self._ask("progress")
+        return super().progress(task, percent, stage)
+
+    def prepared(self, task: Task, prepared: Prepared) -> None:
+        self._ask("prepared")
+        super().prepared(task, prepared)
+
+    def refused(self, task: Task, error: MediaError) -> None:
+        self._ask("refused")
+        super().refused(task, error)
+
+    def cancelled(self, task: Task) -> None:
+        self._ask("cancelled")
+        super().cancelled(task)
+
+    def left(self) -> int:
+        """Refusals that were not met."""
+        return sum(self.refusals.values())
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that waits hardly at all."""
+    monkeypatch.setattr(worker, "IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(worker, "REPORT_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("kind", ["take", "progress", "prepared"])
+def test_a_desk_that_does_not_answer_is_asked_again(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is lost; it is said once that it waits, and once that it goes on."""
+    desk = ShutDesk({kind: 3}, task(tmp_path, "a", long_animation()))
+    run(desk, tmp_path)
+    assert ([what for what in desk.noted if what[0] != "progress"], desk.left()) == ([("prepared", 120)], 0)
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["pixelog worker: not now; it is tried again until it works", "pixelog worker: the work goes on"]
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(("kind", "outcome"), [("refused", "not_media"), ("cancelled", "a")])
+def test_a_refusal_and_a_cancellation_are_handed_in_again(tmp_path: Path, kind: str, outcome: str) -> None:
+    """As a result is."""
+    desk = ShutDesk({kind: 3}, task(tmp_path, "a", long_animation() if kind == "cancelled" else b"no"))
+    desk.wanted = kind == "refused"
+    run(desk, tmp_path)
+    assert ([what for what in desk.noted if what[0] != "progress"], desk.left()) == ([(kind, outcome)], 0)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_result_is_not_handed_in_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the bound the job is left to its lease, and the next task has its turn."""
+    monkeypatch.setattr(worker, "HAND_IN_TRIES_MAX", 4)
+    desk = ShutDesk({"prepared": 4}, task(tmp_path, "a", picture((1, 2, 3))), task(tmp_path, "b", picture((3, 2, 1))))
+    run(desk, tmp_path)
+    assert ([what for what in desk.noted if what[0] != "progress"], desk.left()) == ([("prepared", 1)], 0)
+
+
+def test_a_worker_that_waits_for_its_desk_can_be_stopped(tmp_path: Path) -> None:
+    """At once, however long the wait would have been."""
+    desk = ShutDesk({"prepared": 10**6}, task(tmp_path, "a", picture((1, 2, 3))))
+    one = Worker(desk, tmp_path)
+    thread = threading.Thread(target=one.run)
+    thread.start()
+    wait_until(lambda: desk.left() < 10**6)
+    one.stop()
+    thread.join(2)
+    assert (thread.is_alive(), desk.left()) == (False, 10**6 - 1)
+
+
+def test_a_desk_that_closed_ends_the_worker(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In order, so that it is started again over a desk of its own."""
+
+    class Closed(Desk):
+        def take(self) -> Task | None:
+            raise DeskClosed("a sync failed")
+
+    Worker(Closed(), tmp_path).run()
+    assert capsys.readouterr().err == "pixelog worker: a sync failed; this worker ends\n"
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(("number", "tries"), [(errno.ENOSPC, 3), (errno.EIO, 1)])
+def test_a_pack_for_which_there_is_no_room_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, tries: int
+) -> None:
+    """Within the same attempt; what else a disk answers is left to the lease."""
+    prepare = worker.prepare_limited
+    asked: list[str] = []
+
+    def full(source: Path, *arguments: object, **options: object) -> Prepared:
+        asked.append(source.name)
+        if source.name == "a" and asked.count("a") < 3:
+            raise OSError(number, os.strerror(number))
+        return prepare(source, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(worker, "prepare_limited", full)
+    desk = Desk(task(tmp_path, "a", picture((1, 2, 3))), task(tmp_path, "b", picture((1, 2, 3))))
+    run(desk, tmp_path)
+    assert asked == ["a"] * tries + ["b"]
+    assert [what for what in desk.noted if what[0] == "prepared"] == [("prepared", 1)] * (2 if tries == 3 else 1)
+    assert capsys.readouterr().err.count(f"a: [Errno {number}]") == 1
