@@ -410,7 +410,7 @@ class _Desk:
             for slug in here
             if slug not in placed
         ]
-        if wanted is not there and [slug for slug in there if slug in here] != [slug for slug in here if slug in set(there)]:
+        if [slug for slug in there if slug in placed] != [slug for slug in order if slug in set(there)]:
             self.outcomes.append(
                 Outcome("loop", "told", "IR-0.3", "its order was made here, and stays; what is new at the source comes last")
             )

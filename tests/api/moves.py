@@ -45,7 +45,7 @@ class Move:
 
     def index(self, media: Any, **rest: Any) -> None:
         """Write an index of these items."""
-        index = {"media": media, "loop": [], "active": None, "last_updated": 1751065201, "processing": {}} | rest
+        index: dict[str, Any] = {"media": media, "loop": [], "active": None, "last_updated": 1751065201, "processing": {}} | rest
         (self.media / "index.json").write_text(json.dumps(index))
 
     def raw(self, name: str, content: bytes) -> bytes:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from moves import Move, found, gif, item, prepared
 
 from api.adopt.moving import adopt_loop
@@ -315,3 +320,109 @@ def test_a_key_of_our_own_at_the_source_reads_no_file(move: Move, tmp_path: Path
     report = move.adopt()
     assert ("media/a", "IR-0.7") in found(report.warnings)
     assert export_loop(move.data, tmp_path / "out").files == 0
+
+
+SLUGS = ("a", "b", "c", "d", "e")
+some = st.lists(st.sampled_from(SLUGS), unique=True)
+sources = st.fixed_dictionaries(
+    {
+        "media": st.dictionaries(st.sampled_from(SLUGS), st.sampled_from(["one.gif", "two.gif"])),
+        "loop": some,
+        "active": st.none() | st.sampled_from(SLUGS),
+    }
+)
+deeds = st.lists(
+    st.one_of(
+        st.tuples(st.just("move"), sources),
+        st.tuples(st.just("remove"), st.sampled_from(SLUGS)),
+        st.tuples(st.just("restore"), st.sampled_from(SLUGS)),
+        st.tuples(st.just("rename"), st.sampled_from(SLUGS)),
+        st.tuples(st.just("order"), some),
+        st.tuples(st.just("choose"), st.none() | st.sampled_from(SLUGS)),
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(first=sources, deeds=deeds, last=sources)
+def test_no_order_of_moves_and_deeds_loses_anything(
+    first: dict[str, Any], deeds: list[tuple[str, Any]], last: dict[str, Any]
+) -> None:
+    """Whatever changes there and here in between: a dry run says what then is done, each record is accounted for once, a move takes no item, no entry
+    whose item LOOP merely lost and no deed of the owner, and moving at once again appends nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        move = Move(Path(folder))
+        _moved(move, first)
+        for deed, what in deeds:
+            if deed == "move":
+                _moved(move, what)
+            else:
+                _done(move, deed, what)
+        _moved(move, last)
+        again = move.adopt()
+        assert (again.events, again.imported) == (0, 0)
+
+
+def _moved(move: Move, source: dict[str, Any]) -> None:
+    media = {slug: item(slug, filename=name) for slug, name in source["media"].items()}
+    move.index(media, loop=source["loop"], active=source["active"])
+    before = _here(move)
+    dry = move.adopt(dry_run=True)
+    report = move.adopt()
+    after = _here(move)
+    assert dry == msgspec.structs.replace(report, dry_run=True)
+    counts = {kind: one.imported + one.merged + one.skipped for kind, one in report.records.items()}
+    assert counts.get("media", 0) == len(media)
+    assert counts.get("loop", 0) == len(source["loop"])
+    assert before["items"].keys() <= after["items"].keys()
+    told = {one.key for one in (*report.warnings, *report.skipped)}
+    for slug in before["loop"]:
+        if slug not in after["loop"]:  # only what LOOP has, and took out of its loop
+            assert slug in media
+            assert slug not in source["loop"]
+            assert f"loop/{slug}" in told
+    for slug in media.keys() - after["items"].keys():  # removed here, and told
+        assert f"media/{slug}" in told
+    for slug in (slug for slug in source["loop"] if slug in media and slug not in after["loop"]):
+        assert f"loop/{slug}" in told
+    for slug, name in source["media"].items():
+        if after["items"].get(slug, name) != name:
+            assert f"media/{slug}" in told
+    first = next((slug for slug in source["loop"] if slug in media), None)
+    wanted = source["active"] if source["active"] in media else first
+    if source["active"] is not None and after["active"] != wanted:
+        assert "active" in told
+    common = [slug for slug in source["loop"] if slug in media and slug in after["loop"]]
+    if common != [slug for slug in after["loop"] if slug in common]:
+        assert "loop" in told
+
+
+def _here(move: Move) -> dict[str, Any]:
+    with move.state() as state:
+        return {
+            "items": {one.slug: one.filename for one in state.list_media()},
+            "loop": state.list_loop(),
+            "active": state.get_active(),
+        }
+
+
+def _done(move: Move, deed: str, what: Any) -> None:
+    here = _here(move)["items"]
+    with move.state() as state:
+        if deed == "order":
+            state.reorder_loop([slug for slug in what if slug in here])
+        elif deed == "restore":
+            if what not in here and state.store.head().position and _was_removed(state, what):
+                state.restore_media(what)
+        elif deed == "choose" and (what is None or what in here):
+            state.set_active(what)
+        elif deed == "remove" and what in here:
+            state.remove_media(what)
+        elif deed == "rename" and what in here:
+            state.update_media(what, filename="mine.gif")
+
+
+def _was_removed(state: Any, slug: str) -> bool:
+    with state.store.reading() as db:
+        return db.execute("SELECT removed_at IS NOT NULL FROM media_items WHERE slug = ?", (slug,)).get == 1
