@@ -97,9 +97,11 @@ class Pulse:
         pause_seconds = self._beat() if self._ready else self._begin()
         self._due_seconds = self._monotonic() + pause_seconds
 
-    def stop(self) -> None:
-        """The end has begun."""
+    def stop(self, why: str | None = None) -> None:
+        """The end has begun; `why`, when nobody asked for it."""
         self._notifier.stopping()
+        if why is not None:
+            self._say(why)
 
     def _begin(self) -> float:
         patient = self._monotonic() - self._begun_at_seconds < PANEL_WAIT_SECONDS

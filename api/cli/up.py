@@ -29,8 +29,12 @@ STEADY_SECONDS = 30.0
 STOP_SECONDS = 4.0
 """Time for an orderly end before SIGKILL; all is over within five seconds."""
 
-FATAL_EXITS = (2, 3)
-"""Wrong usage and an unusable directory do not get better by another start."""
+FATAL_EXITS = {
+    2: "it was called wrongly; see pixelog config, mend what the line above names, and start again",
+    3: "its own line above says why; mend that, or see pixelog doctor, and start again",
+}
+"""Wrong usage and an unusable directory do not get better by another start, so a part that ends this way at its start ends everything: by exit
+code, what to do. One that had run steadily is started again: what is unusable says so again then."""
 
 
 class Part:
@@ -48,6 +52,8 @@ class Part:
         self.process: subprocess.Popen[bytes] | None = None
         self.pidfd = -1
         self.due = 0.0
+        self.was_steady = False
+        """Whether it had run for long when it last ended."""
         self._arguments = [sys.executable, "-m", "pixelog", *arguments]
         self._pass_fds = (*pass_fds, parent_fd)
         self._environment = os.environ | {PARENT_VARIABLE: str(parent_fd)} | dict(environment or {})
@@ -66,7 +72,8 @@ class Part:
         os.close(self.pidfd)
         self.process, self.pidfd = None, -1
         now = time.monotonic()
-        self._failures = 0 if now - self._started >= STEADY_SECONDS else self._failures + 1
+        self.was_steady = now - self._started >= STEADY_SECONDS
+        self._failures = 0 if self.was_steady else self._failures + 1
         self.due = now + (BACK_OFF_SECONDS[min(self._failures, len(BACK_OFF_SECONDS)) - 1] if self._failures else 0)
         return code
 
@@ -81,10 +88,12 @@ class Supervisor:
         self._ready = ready
         self._pulse = pulse
         self._stopping = False
+        self._why: str | None = None
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> int:
-        """Run until SIGTERM or SIGINT (0), or until a part says that going on is pointless (its code)."""
+        """Run until SIGTERM or SIGINT (0), or until a part says at its start that going on is pointless (its code; stderr and the service manager are
+        told which part, and what to do)."""
         reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writing)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGABRT):  # the last one is a watchdog's
@@ -107,7 +116,7 @@ class Supervisor:
                 self._ready()
             if announced and not self._stopping:
                 self._pulse.turn()
-        self._pulse.stop()
+        self._pulse.stop(self._why)
         self._stop()
         return code
 
@@ -125,12 +134,15 @@ class Supervisor:
     def _ended(self, part: Part) -> int:
         self._selector.unregister(part.pidfd)
         code = part.ended()
-        if code in FATAL_EXITS:
+        if self._stopping:
+            return 0
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        if code in FATAL_EXITS and not part.was_steady:
             self._stopping = True
+            self._why = f"the {part.name} ended at its start ({how}), so everything ends: {FATAL_EXITS[code]}"
+            print(f"pixelog: {self._why}", file=sys.stderr, flush=True)
             return code
-        if not self._stopping:
-            how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            print(f"pixelog: the {part.name} ended ({how}); starting it again", file=sys.stderr, flush=True)
+        print(f"pixelog: the {part.name} ended ({how}); starting it again", file=sys.stderr, flush=True)
         return 0
 
     def _stop(self) -> None:
