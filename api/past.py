@@ -166,15 +166,19 @@ def _draw(scene: Scene, instant: Instant, doubt: Why | None, packs: Packs, codes
 
 def doubt(log: apsw.Connection, past: apsw.Connection, instant: Instant) -> Why | None:
     """Why the panel may have shown something else than the plan at this instant; None when there is no reason to think so."""
+    untold = False
     if instant.skipped:
         row: Any = log.execute("SELECT type, data FROM events WHERE position = ?", (instant.position + 1,)).fetchone()
+        untold = row is None  # the machine was started again since, and nothing was recorded yet
         if row is not None and row[0] == "log.opened":
             return "no_player" if msgspec.json.decode(row[1])["clean"] else "facts_lost"
     row = past.execute("SELECT running, boot_id, (SELECT state FROM display_panel) FROM display_player").fetchone()
     running, boot_id, panel = row
     # A player that lost its power said nothing; one of an earlier boot is not running any more.
     same_boot = boot_id is None or boot_id == clock.boot_id(past)
-    return None if running and same_boot and panel == "attached" else "no_player"
+    if not (running and same_boot and panel == "attached"):
+        return "no_player"
+    return "facts_lost" if untold else None
 
 
 class Packs:

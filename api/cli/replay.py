@@ -12,6 +12,7 @@ from typing import Any
 import apsw
 import msgspec
 
+from api import instants
 from api.cli.command import Call, Command, Usage
 from api.data import DataDirectory
 from api.reading import open_for_reading
@@ -32,14 +33,9 @@ BISECT_SECONDS_MAX = 600.0
 FILM_SUFFIXES = {".png": "PNG", ".webp": "WEBP", ".gif": "GIF"}
 
 
-def now_us() -> int:
-    """The wall clock now."""
-    return time.time_ns() // 1000
-
-
-def resolved(call: Call, db: apsw.Connection, point: str, through: int | None = None) -> Instant:
+def resolved(call: Call, store: EventStore, db: apsw.Connection, point: str, through: int | None = None) -> Instant:
     """The instant that a point means; what is ambiguous about it is said on stderr."""
-    instant = points.resolve(db, point, through, now_us())
+    instant = instants.resolve(store, db, point, through)
     for sentence in points.describe(instant):
         call.out.note(sentence)
     return instant
@@ -84,7 +80,7 @@ def _sql(call: Call) -> int:
                 answer = states.query(db, options.sql, stop)
         else:
             with store.reading() as db:
-                answer = states.query_at(db, options.sql, resolved(call, db, options.at).position, stop)
+                answer = states.query_at(db, options.sql, resolved(call, store, db, options.at).position, stop)
     if call.out.json:
         call.out.document(answer.objects())
         return 0
@@ -100,7 +96,7 @@ def _state_arguments(parser: ArgumentParser) -> None:
 def _state(call: Call) -> int:
     areas = states.areas_named(call.options.area)
     with opened(call) as store, store.reading() as db:
-        instant = resolved(call, db, call.options.at)
+        instant = resolved(call, store, db, call.options.at)
         past = states.state(db, instant.position, areas)
     if call.out.json:
         call.out.document({**msgspec.to_builtins(past), **_answers(instant)})
@@ -125,7 +121,7 @@ def _diff_arguments(parser: ArgumentParser) -> None:
 def _diff(call: Call) -> int:
     areas = states.areas_named(call.options.area)
     with opened(call) as store, store.reading() as db:
-        start, end = resolved(call, db, call.options.start), resolved(call, db, call.options.end)
+        start, end = resolved(call, store, db, call.options.start), resolved(call, store, db, call.options.end)
         difference = changes.difference(db, start.position, end.position, areas)
     if call.out.json:
         call.out.document(difference)
@@ -214,8 +210,8 @@ def _bisect(call: Call) -> int:
     )
     with opened(call) as store, store.reading() as db:
         start, end = (
-            resolved(call, db, options.start).position if store.head().position else 0,
-            resolved(call, db, options.end).position,
+            resolved(call, store, db, options.start).position if store.head().position else 0,
+            resolved(call, store, db, options.end).position,
         )
         found, asked = changes.first_true(db, where, max(0, start - 1), end, options.monotone, deadline(BISECT_SECONDS_MAX))
     method = "halving, on the word that it is monotone" if options.monotone else "scan"
@@ -244,7 +240,8 @@ def _screen_arguments(parser: ArgumentParser) -> None:
 
 def _screen(call: Call) -> int:
     options = call.options
-    if (options.at is None) == (options.start is None or options.end is None):
+    # One more than is needed is refused, too: it would be ignored, and what came out would not be what was asked for.
+    if [options.at is None, options.start is None, options.end is None] not in ([False, True, True], [True, False, False]):
         raise Usage("either --at POINT, or --from POINT --to POINT")
     suffix = options.output.suffix.lower()
     if suffix not in (FILM_SUFFIXES if options.at is None else {".png"}):
@@ -259,7 +256,7 @@ def _picture(call: Call, store: EventStore) -> int:
     from api import past
 
     with store.reading() as db:
-        instant = resolved(call, db, call.options.at, call.options.through)
+        instant = resolved(call, store, db, call.options.at, call.options.through)
     screen = past.screen(DataDirectory(call.data), store, instant)
     if screen is None:
         return _nothing(call)
@@ -294,8 +291,8 @@ def _film(call: Call, store: EventStore) -> int:
 
     options = call.options
     with store.reading() as db:
-        start = resolved(call, db, options.start, options.through)
-        end = resolved(call, db, options.end, options.through)
+        start = resolved(call, store, db, options.start, options.through)
+        end = resolved(call, store, db, options.end, options.through)
     if end.logtime_us < start.logtime_us:
         raise Usage("--to lies before --from")
     try:

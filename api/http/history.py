@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from starlette.responses import Response
 
-from api import past
+from api import instants, past
 from api.commands.deciding import Fault
 from api.http.conditional import none_match, tag_of
 from api.http.door import Snapshot
@@ -16,7 +16,6 @@ from api.http.problems import Problem
 from api.http.requests import Call
 from api.http.responses import POSITION, tagged
 from api.http.routing import Route
-from projections.replay import points
 from projections.replay.points import BadPoint, Instant
 from projections.replay.state import UnknownArea, areas_named, state
 from projections.times import rfc3339
@@ -33,7 +32,7 @@ def _instant(call: Call, snapshot: Snapshot) -> Instant:
     through = call.query_number("through", 0)
     try:
         # A `+` of an offset that was not percent-encoded arrives as a blank.
-        return points.resolve(snapshot.db, at.strip().replace(" ", "+"), through, call.door.service.store.clock.read().wall_us)
+        return instants.resolve(call.door.service.store, snapshot.db, at.strip().replace(" ", "+"), through)
     except BadPoint as error:
         raise _wrong("at", str(error)) from error
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import pixelog
-from api import past
+from api import instants, past
 from api.cli.main import main
 from api.commands.display import Attached, RecordFacts, Started, Stopped
 from api.commands.media import FinishPreparing
@@ -24,7 +24,7 @@ from player.prepare import Geometry, prepare
 from projections import picture
 from projections.media import Pack
 from projections.replay import points
-from projections.replay.points import Instant
+from projections.replay.points import BadPoint, Instant
 from projections.times import rfc3339
 
 TIME_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
@@ -100,7 +100,7 @@ class Stage:
     def at(self, point: str, through: int | None = None) -> Instant:
         """An instant of the log."""
         with self.service.store.reading() as db:
-            return points.resolve(db, point, through, self.clock.read().wall_us)
+            return instants.resolve(self.service.store, db, point, through)
 
     def screen(self, point: str, through: int | None = None, **options: Any) -> past.PastScreen:
         """The screen at a point."""
@@ -197,6 +197,49 @@ def test_a_time_at_which_the_machine_was_off_is_not_exact(stage: Stage) -> None:
     screen = stage.screen("2026-01-01T00:30:00Z")
     assert (screen.exact, screen.position) == (False, 3)
     assert screen.why in ("facts_lost", "no_player")
+
+
+def test_what_is_still_to_come_is_no_point(stage: Stage) -> None:
+    """Beyond a clock that is a little ahead, which means the present; also while the log is empty."""
+    with pytest.raises(BadPoint, match="2026-01-01T00:00:06Z is still to come: it is 2026-01-01T00:00:00Z here"):
+        stage.at("2026-01-01T00:00:06Z")
+    stage.attach()
+    stage.clock.advance(60)
+    now = stage.at("2026-01-01T00:01:00Z")
+    assert (now.time_us, now.logtime_us) == (TIME_US + 60_000_000, stage.service.store.now_us())
+    assert stage.at("2026-01-01T00:01:05Z") == now
+    assert stage.screen("2026-01-01T00:01:05Z").exact
+    with pytest.raises(BadPoint, match="still to come"):
+        stage.at("2026-01-01T00:01:06Z", through=1)
+
+
+def test_a_clock_that_was_set_back_does_not_hide_what_happened(stage: Stage) -> None:
+    """A time that lies ahead of the clock, but not of the log, was shown."""
+    stage.attach()
+    stage.clock.advance(7200)
+    stage.service.post_message("before")
+    stage.clock.step_us = -3600 * 1_000_000
+    stage.service.post_message("after")
+    assert stage.at("2026-01-01T01:30:00Z").logtime_us == stage.at("3").logtime_us + 5400 * 1_000_000
+    with pytest.raises(BadPoint, match="still to come"):
+        stage.at("2026-01-01T02:30:00Z")
+
+
+def test_a_clock_that_was_set_forward_leads_no_further_than_now(stage: Stage) -> None:
+    """Before an event tells of the new time, the plan of a later moment is not taken for what was shown."""
+    stage.attach()
+    stage.clock.advance(5)
+    stage.clock.step_us = 3600 * 1_000_000
+    assert stage.at("2026-01-01T01:00:05Z").logtime_us == stage.service.store.now_us()
+
+
+def test_after_a_start_that_nothing_was_recorded_of_yet_the_last_picture_is_not_exact(stage: Stage) -> None:
+    """The machine was off since: what was shown last, with its reason."""
+    stage.attach()
+    stage.clock.boot, stage.clock.step_us = "boot-2", 3600 * 1_000_000
+    instant = stage.at("2026-01-01T00:30:00Z")
+    assert (instant.skipped, instant.logtime_us) == (True, stage.at("head").logtime_us)
+    assert (stage.screen("2026-01-01T00:30:00Z").exact, stage.screen("2026-01-01T00:30:00Z").why) == (False, "facts_lost")
 
 
 def test_a_pack_that_is_gone_is_made_again(stage: Stage) -> None:
@@ -312,6 +355,37 @@ def test_screen_writes_a_png_of_the_pixels(stage: Stage, tmp_path: Path, capsys:
         "file": None
     }
     assert not (tmp_path / "no.png").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["replay", "screen", "--at", "2099-01-01T00:00:00Z", "-o", "then.png"],
+        ["replay", "screen", "--from", "1", "--to", "2099-01-01T00:00:00Z", "-o", "then.png"],
+        ["replay", "state", "--at", "2099-01-01T00:00:00Z"],
+        ["replay", "diff", "1", "2099-01-01T00:00:00Z"],
+        ["sql", "SELECT 1", "--at", "2099-01-01T00:00:00Z"],
+    ],
+)
+def test_the_shell_shows_nothing_of_what_is_still_to_come(
+    arguments: list[str], story: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line and exit code 2; no file is written."""
+    monkeypatch.chdir(tmp_path)
+    assert main([*arguments, "--data", str(story)]) == 2
+    assert capsys.readouterr().err.startswith("pixelog: 2099-01-01T00:00:00Z is still to come: it is 20")
+    assert not (tmp_path / "then.png").exists()
+
+
+@pytest.mark.parametrize("extra", [["--from", "1"], ["--to", "2"], ["--from", "1", "--to", "2"]])
+def test_a_picture_and_a_film_at_once_are_refused(
+    extra: list[str], story: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing that was asked for is passed over in silence."""
+    file = tmp_path / "then.png"
+    assert main(["replay", "screen", "--at", "2", *extra, "-o", str(file), "--data", str(story)]) == 2
+    assert capsys.readouterr().err == "pixelog: either --at POINT, or --from POINT --to POINT\n"
+    assert not file.exists()
 
 
 @pytest.mark.parametrize(("suffix", "exact"), [("png", True), ("webp", True), ("gif", False)])
