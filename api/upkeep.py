@@ -1,4 +1,5 @@
 """What the service does in idle time: keeps files small, sheds what nobody needs, has the log attest its projections, checks everything once a day.
+Making room on a full disk is the one duty that does not wait for idle time; what goes then is said in `room`.
 
 One thread, one duty at a time, each a bounded piece of work in a table with its interval. A duty that fails says so in `checks` and is tried again at
 its next turn; it never ends the service. The check of everything runs in a process of its own with the lowest priority, so that nobody waits for it.
@@ -14,7 +15,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -22,7 +22,9 @@ import apsw
 import msgspec
 
 from api.data import DataDirectory
+from api.device.facts import Disk
 from api.execution import Executor
+from api.room import PLAYS_KEPT, Room, modified, remove, sweep_temporary
 from eventstore import upkeep
 from eventstore.errors import StoreError
 from eventstore.head import open_shared
@@ -48,16 +50,10 @@ BLOB_KEPT_UNNAMED_SECONDS = 24 * 3600.0
 """A file that no event names yet may be that of an upload under way."""
 
 BLOB_KEPT_REMOVED_SECONDS = 30 * 24 * 3600.0
-"""The file of a removed item is kept for this long, so that it can be restored."""
-
-TEMPORARY_KEPT_SECONDS = 3 * 24 * 3600.0
-"""Uploads under way expire after a day; whatever is three times as old is nobody's."""
+"""The file of a removed item is kept for this long, so that it can be restored; for less where room is short, see `room`."""
 
 PACKS_BYTES_MAX = 4 * 1024 * 1024 * 1024
 """Frame packs beyond this are shed: a quarter of a small card. A pack that is wanted again is made again."""
-
-PLAYS_KEPT = 10_000
-"""The packs that the newest plays drew from are shed last: they make screens of the past exact."""
 
 FILES_PER_TURN = 1_000
 """Files looked at or removed in one turn of a duty."""
@@ -118,7 +114,9 @@ class Upkeep:
         clock: Callable[[], float] = time.monotonic,
         packs_bytes_max: int = PACKS_BYTES_MAX,
         now: Callable[[], float] = time.time,
+        disk: Callable[[], Disk | None] | None = None,
     ) -> None:
+        """`disk` says how full it is; None: look."""
         self._data, self._executor, self._store = data, executor, executor.store
         self._clock, self._now = clock, now
         self._packs_bytes_max = packs_bytes_max
@@ -127,6 +125,7 @@ class Upkeep:
         self._attested_at = clock()
         self._checked_file = data.runtime() / CHECKED
         self._checked = _kept(self._checked_file)
+        self._room = Room(data, self._store, disk, clock, now)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pixelog-upkeep", daemon=True)
         self._checking: subprocess.Popen[bytes] | None = None
@@ -135,18 +134,25 @@ class Upkeep:
         known = self._checked is not None and self._checked.status != "ok"
         check_first = min(CHECK_AFTER_SECONDS, CHECK_SOON_SECONDS) if known else CHECK_AFTER_SECONDS
         self._verifying = Duty("verify", CHECK_SECONDS, self._begin_check, idle=True, first_seconds=check_first)
+        self._making_room = Duty("room", 10, self._room.make, first_seconds=0)
         self.duties = (
+            self._making_room,
             Duty("checkpoint", 30, self._checkpoint, idle=True),
             Duty("attest", 10, self._attest),
             Duty("snapshot", 60, self._snapshot, idle=True),
             Duty("keys", 3600, lambda: upkeep.forget_keys(self._store) > 0, first_seconds=60),
             Duty("vacuum", 3600, lambda: upkeep.give_back(self._store) > 0, idle=True, first_seconds=120),
             Duty("optimise", 24 * 3600, self._optimise, idle=True, first_seconds=300),
-            Duty("tmp", 3600, self._sweep_temporary, first_seconds=30),
+            Duty("tmp", 600, self._sweep_temporary, first_seconds=0),
             Duty("blobs", 3600, self._sweep_blobs, idle=True, first_seconds=90),
             Duty("packs", 600, self._sweep_packs, idle=True, first_seconds=100),
             self._verifying,
         )
+
+    def want_room(self, size_bytes: int) -> None:
+        """Somebody was refused for want of room for this many bytes: it is made at the next look, if it can be. From any thread."""
+        self._room.ask(size_bytes)
+        self._making_room.due_at = 0.0
 
     # -- the thread ----------------------------------------------------------------------------------------------------------------
 
@@ -230,7 +236,7 @@ class Upkeep:
     # -- files ---------------------------------------------------------------------------------------------------------------------
 
     def _sweep_temporary(self) -> bool:
-        return _remove(_older(self._data.temporary, self._now() - TEMPORARY_KEPT_SECONDS))
+        return sweep_temporary(self._data.temporary, self._now(), FILES_PER_TURN)
 
     def _sweep_blobs(self) -> bool:
         """Remove files that nothing present names, once they are old enough. Asked and removed inside a write transaction, so that no event can name
@@ -249,7 +255,7 @@ class Upkeep:
         def work(transaction: Any) -> bool:
             since_us = self._kept_since_us()
             free = [path for path in doubtful[:FILES_PER_TURN] if not media.names_blob(transaction.db, path.name, since_us)]
-            return _remove(path for path in free if _modified(path) < before)
+            return remove((path for path in free if modified(path) < before), FILES_PER_TURN)
 
         return bool(self._store.transact(work, durable=False)) and len(doubtful) > FILES_PER_TURN
 
@@ -405,23 +411,8 @@ def _in_play(db: apsw.Connection) -> set[str]:
     return {name for one in files if one is not None for name in (*[pack.name for pack in one.packs], one.thumbnail or "")}
 
 
-def _modified(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return float("inf")
-
-
 def _older(folder: Path, before: float) -> Iterator[Path]:
     """Files under a folder that were last changed before then."""
     for path in folder.rglob("*"):
-        if path.is_file() and _modified(path) < before:
+        if path.is_file() and modified(path) < before:
             yield path
-
-
-def _remove(paths: Iterator[Path]) -> bool:
-    """Remove up to FILES_PER_TURN files; whether there may be more."""
-    some = list(islice(paths, FILES_PER_TURN))
-    for path in some:
-        path.unlink(missing_ok=True)
-    return len(some) == FILES_PER_TURN
