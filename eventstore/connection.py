@@ -17,7 +17,7 @@ import apsw
 import msgspec
 
 from eventstore import forks, schema, wal
-from eventstore.errors import Overloaded, Stopped, Unusable
+from eventstore.errors import Busy, Invalid, Overloaded, Stopped, Unusable
 from eventstore.statements import READ_SECONDS_MAX, ReadWatch, Statements
 
 BUSY_MS = 5_000
@@ -102,6 +102,16 @@ def _configure(db: apsw.Connection, pragmas: tuple[tuple[str, str | int, str], .
         got = db.pragma(name)
         if got != value:
             raise Unusable("damaged", f"SQLite answered {name} = {got!r} when asked for {value!r}")
+
+
+def check_name(path: str | Path) -> None:
+    """Raise Invalid for what no path of a log can be: SQLite wants names in UTF-8."""
+    try:
+        if isinstance(path, str | Path) and str(path).encode() and "\0" not in str(path):  # type: ignore[reportUnnecessaryIsInstance]
+            return
+    except UnicodeEncodeError:
+        pass
+    raise Invalid(f"a log is opened by the path of a file or folder, as text in UTF-8, not by {path!r:.200}")
 
 
 def inspect(path: Path) -> int | None:
@@ -313,15 +323,29 @@ def _can_write(path: Path) -> bool:
     return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
 
 
-def open_reader(path: Path, vfs: str | None = None) -> apsw.Connection:
+def open_reader(path: Path, vfs: str | None = None) -> tuple[apsw.Connection, FileMarks | None]:
     """A connection that cannot write (query_only), though it may create the shared-memory file that WAL needs. Where that cannot be made, on a
-    write-protected card, a log that was closed in order is read as it lies there: nobody can change it."""
+    write-protected card or in a folder of somebody else's, a log that was closed in order is read as it lies there, without locks; the marks tell
+    whether it still does. None: the connection has locks."""
     try:
-        return _open_reader(path, vfs)
+        return _open_reader(path, vfs), None
     except (apsw.ReadOnlyError, apsw.CantOpenError):
+        marks = _file_marks(path)  # before the first look: a change in between counts as one after it
         if wal.length(path):
             raise _unclosed(path) from None
-        return _open_reader(path, vfs, immutable=1)
+        return _open_reader(path, vfs, immutable=1), marks
+
+
+FileMarks = tuple[int, int, int, int]
+
+
+def _file_marks(path: Path) -> FileMarks:
+    """What changes whenever somebody writes the log: of the database, and how long its write-ahead log is."""
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise Unusable("not_writable", f"{path} cannot be read ({error.strerror}); check owner and permissions") from error
+    return about.st_ino, about.st_mtime_ns, about.st_size, wal.length(path)
 
 
 def _open_reader(path: Path, vfs: str | None, **parameters: int) -> apsw.Connection:
@@ -354,12 +378,12 @@ class ReaderCounts(msgspec.Struct, frozen=True):
 
 
 class _Pooled:
-    """A connection of the pool, with its age."""
+    """A connection of the pool, with its age; `marks` of the file, if it has no locks."""
 
-    __slots__ = ("db", "lendings", "opened_at", "watch")
+    __slots__ = ("db", "lendings", "marks", "opened_at", "watch")
 
-    def __init__(self, db: apsw.Connection, watch: ReadWatch, opened_at: float) -> None:
-        self.db, self.watch, self.opened_at = db, watch, opened_at
+    def __init__(self, db: apsw.Connection, marks: FileMarks | None, watch: ReadWatch, opened_at: float) -> None:
+        self.db, self.marks, self.watch, self.opened_at = db, marks, watch, opened_at
         self.lendings = 0
 
 
@@ -399,6 +423,12 @@ class Readers:
         pooled.watch.seconds_max = None if patient else self._seconds_max
         try:
             yield pooled.db
+        except apsw.CorruptError as error:
+            if pooled.marks is None or pooled.marks == _file_marks(self._path):
+                raise
+            raise Busy(
+                f"{self._path} was written while it was read, in a folder where readers can take no lock; try again"
+            ) from error
         finally:
             self._give_back(pooled)
 
@@ -423,15 +453,19 @@ class Readers:
             if self._closed:
                 raise Stopped("the log was closed")
             pooled = self._idle.pop() if self._idle else self._open()
+            if pooled.marks is not None and pooled.marks != _file_marks(self._path):
+                close(pooled.db)
+                self._renewed += 1
+                pooled = self._open()
             pooled.lendings += 1
             self._lent += 1
             self._lent_most = max(self._lent_most, self._lent)
             return pooled
 
     def _open(self) -> _Pooled:
-        db = open_reader(self._path, self._vfs)
+        db, marks = open_reader(self._path, self._vfs)
         self._opened += 1
-        return _Pooled(db, ReadWatch(db, self._statements, self._seconds_max), self._statements.now())
+        return _Pooled(db, marks, ReadWatch(db, self._statements, self._seconds_max), self._statements.now())
 
     def _give_back(self, pooled: _Pooled) -> None:
         if os.getpid() != self._pid:

@@ -18,6 +18,9 @@ EVENT_BYTES_MAX = 1024 * 1024
 TAGS_PER_EVENT_MAX = 100
 """Tags of one event. Each is a row of the index of tags, at 1 KiB at most; with its data an event so stays below 1.2 MB."""
 
+POSITION_MAX = (1 << 63) - 1
+"""SQLite's integers end there."""
+
 NAME_BYTES_MAX = 1_024
 """Bytes of a stream name, type, actor or tag in UTF-8; slugs are opaque Unicode, so generous."""
 
@@ -122,6 +125,13 @@ def names(given: Any, what: str) -> tuple[str, ...]:
             except UnicodeEncodeError as error:
                 raise Invalid(f"{what} has one that is not Unicode text (half of a surrogate pair): {one!r:.80}") from error
     return some
+
+
+def place(given: Any, what: str) -> int:
+    """A position that was given; before the first one is 0. Raises Invalid for what no position can be."""
+    if not isinstance(given, int) or given > POSITION_MAX:
+        raise Invalid(f"{what} is a position, a whole number up to {POSITION_MAX}, not {given!r:.80}")
+    return max(given, 0)
 
 
 Condition = Expect | NoneSince

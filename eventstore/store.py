@@ -28,6 +28,7 @@ from eventstore.reading import EVERYTHING, PAGE_EVENTS, Filter, Page, read_head,
 from eventstore.record import (
     EVENTS_PER_BATCH_MAX,
     NOBODY,
+    POSITION_MAX,
     Appended,
     Batch,
     Condition,
@@ -37,6 +38,7 @@ from eventstore.record import (
     Origin,
     RecordedEvent,
     names,
+    place,
 )
 from eventstore.statements import READ_SECONDS_MAX, Statements, WriteWatch
 from eventstore.subscription import Subscription
@@ -187,6 +189,7 @@ class EventStore:
 
         Opening for writing looks at the end of the log first, and refuses one that is not whole."""
         clock = clock or SystemClock()
+        connection.check_name(path)
         if str(path) == ":memory:":
             lock = threading.RLock()
             db = forks.known(apsw.Connection(":memory:", statementcachesize=connection.STATEMENT_CACHE))
@@ -390,6 +393,7 @@ class EventStore:
 
     def page(self, after: int, limit: int = PAGE_EVENTS, filter: Filter = EVERYTHING, until: int | None = None) -> Page:
         """One bounded page of events; see `read_page`."""
+        after, until = place(after, "after"), None if until is None else place(until, "until")
         with self._readers.borrow() as db:
             return read_page(db, after, limit, filter, until)
 
@@ -431,9 +435,10 @@ class EventStore:
         return backup.write(self, Path(file), datetime.fromtimestamp(self.clock.read().wall_us / 1_000_000, UTC).isoformat())
 
     def _read_stream(self, stream: str, after: int, limit: int | None, until: int | None) -> Iterator[RecordedEvent]:
+        names((stream,), "stream")
+        after, until = place(after, "after"), POSITION_MAX if until is None else place(until, "until")
         with self._readers.borrow() as db:
             version = version_at(db, stream, after)
-        until = (1 << 63) - 1 if until is None else until
         left = limit if limit is not None else until
         while left > 0:
             with self._readers.borrow() as db:
@@ -455,7 +460,7 @@ class EventStore:
     ) -> Subscription:
         """Follow the log from `after` (None: from the present head). Events up to the position `handled` come as replay; see
         `subscription.py`."""
-        return Subscription(self, self.head().position if after is None else after, types, streams, handled)
+        return Subscription(self, self.head().position if after is None else place(after, "after"), types, streams, handled)
 
     # -- ending --------------------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ integer and moves on when a filter matches nothing. Nothing is pushed: a wake-up
 
 How an event comes, so that effects run once:
   replay    at or before the position up to which the subscriber says that it acted already: for state, not for effects
-  catch_up  while a page or more was waiting, and what was in the log when the reader began
+  catch_up  while a page or more was waiting, and what was in the log when the first iteration began
   live      else: the reader is at the end of the log
 """
 
@@ -59,6 +59,7 @@ class Subscription:
         self._wake: Callable[[], object] = store.watch.nudge
         self._handled = handled
         self._behind_until = store.head().position
+        self._began = False
         self._seen_end: int | None = None
         """The end of the log, when the last page of it that was read went there."""
         self.cursor = after
@@ -148,6 +149,8 @@ class Subscription:
         self._store.tail.count_own_page()
         head = self._store.head().position
         self._note_waiting(start, head)
+        if not self._began:
+            self._began, self._behind_until = True, head
         self._seen_end = min(page.scanned_to, head) if page.at_end else None
         return page
 

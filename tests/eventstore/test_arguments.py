@@ -248,3 +248,38 @@ def test_a_batch_may_stand_in_a_variable(either: EventStore) -> None:
     """Annotated with the alias, which is what a type checker needs to know of the expectations in it."""
     batch: Batch = [("a", [event()], "any"), ("b", (event(),), 0)]
     assert either.append_batch(batch).position == 2
+
+
+@pytest.mark.parametrize("given", [1 << 63, "1", 1.0, None], ids=ascii)
+def test_what_is_no_position_is_refused(either: EventStore, given: Any) -> None:
+    """Wherever one is asked for, with a sentence that names it; the last that there can be is answered with nothing."""
+    either.append("s", event())
+    asked: list[Callable[[], Any]] = [
+        lambda: list(either.read(given)),
+        lambda: list(either.read(given, stream="s")),
+        lambda: either.page(given),
+    ]
+    if given is not None:  # there it has a meaning
+        asked += [
+            lambda: list(either.read(until=given)),
+            lambda: list(either.read(until=given, stream="s")),
+            lambda: either.subscribe(given),
+        ]
+    for ask in asked:
+        with pytest.raises(Invalid, match=r"after|until"):
+            ask()
+    assert list(either.read((1 << 63) - 1)) == list(either.read((1 << 63) - 1, stream="s")) == []
+    assert len(list(either.read(-(1 << 70)))) == 1
+
+
+def test_a_stream_that_is_no_text_is_refused_by_readers(either: EventStore) -> None:
+    """With the sentence that an append has for it."""
+    with pytest.raises(Invalid, match="stream"):
+        list(either.read(stream=HALF))
+
+
+@pytest.mark.parametrize("path", ["", "\0.db", "/tmp/\udcff.db", b"/tmp/x.db", 5, None], ids=ascii)
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    """Before anything is created: text in UTF-8 that names something."""
+    with pytest.raises(Invalid, match="UTF-8"):
+        EventStore.open(path)

@@ -223,6 +223,55 @@ def test_reading_where_nothing_may_be_written() -> None:
         assert "copy its folder" in said()
 
 
+FOLLOWING = """
+import os, sys
+sys.path.insert(0, sys.argv[2])
+from eventstore.store import EventStore
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+with EventStore.open(sys.argv[1], read_only=True) as store:
+    while True:
+        print(store.head().position, len(list(store.read())), store.verify(), flush=True)
+        if not sys.stdin.readline():
+            break
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody without rights")
+def test_a_reader_without_rights_sees_what_its_owner_writes() -> None:
+    """A log that lay there unused when it was opened for reading is read as it is at each time: while its owner has it open, and after that."""
+    with tempfile.TemporaryDirectory(prefix="pixelog-test-") as name:
+        os.chmod(name, 0o755)
+        path = Path(name) / "log.db"
+
+        def write() -> EventStore:
+            store = EventStore.open(path)
+            store.append("s", [event(str(number)) for number in range(300)])
+            return store
+
+        write().close()
+        command = [sys.executable, "-c", FOLLOWING, path, Path(__file__).parent.parent.parent]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+            assert reader.stdin is not None
+            assert reader.stdout is not None
+
+            def said(first: bool = False) -> str:
+                if not first:
+                    print(file=reader.stdin, flush=True)
+                return reader.stdout.readline().strip()  # type: ignore[union-attr]
+
+            assert said(first=True) == "300 300 []"
+            owner = write()
+            assert said() == "600 600 []"
+            owner.append("s", event("x"))
+            assert said() == "601 601 []"
+            owner.close()
+            assert said() == "601 601 []"
+            write().close()
+            assert said() == "901 901 []"
+            reader.stdin.close()
+            assert reader.wait(30) == 0
+
+
 def test_a_full_disk_is_no_damage(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The log is whole and opens when there is room: the mend must not be an older backup."""
     EventStore.open(path).close()

@@ -61,6 +61,15 @@ def test_modes(store: EventStore) -> None:
     ]
 
 
+def test_what_came_before_the_first_iteration_is_caught_up_with(store: EventStore) -> None:
+    """Between `subscribe` and the iteration nobody followed."""
+    following = store.subscribe()
+    store.append("s", event())
+    assert [one.mode for one in following.deliveries(timeout_seconds=0)] == ["catch_up"]
+    store.append("s", event())
+    assert [one.mode for one in following.deliveries(timeout_seconds=0)] == ["live"]
+
+
 @pytest.mark.parametrize(("ring", "own_pages"), [(2_000, 1), (20, 2)])
 def test_a_slow_reader_recovers(store: EventStore, monkeypatch: pytest.MonkeyPatch, ring: int, own_pages: int) -> None:
     """It gets what it missed from the tail, or from the log when it has fallen out of that; is told that it catches up, and is live again at
