@@ -72,7 +72,7 @@ async def receive(call: Call, file_field: str, fields: frozenset[str]) -> Form:
             blob = await _uncancelled(writer.commit)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise _no_room() from error
+                raise _no_room(call, _announced_bytes(call) or writer.size_bytes) from error
             raise
     return Form(parts.filename, blob, bytes(parts.head), parts.fields)
 
@@ -109,21 +109,29 @@ def _boundary(call: Call) -> bytes:
 
 def _check_room(call: Call) -> None:
     """Refuse at once what cannot end well."""
-    announced = call.header("content-length")
-    if announced is None or not announced.isdigit():
-        return
-    if int(announced) > call.door.limits.upload_bytes + FORM_BYTES_MAX:
+    announced_bytes = _announced_bytes(call)
+    if announced_bytes > call.door.limits.upload_bytes + FORM_BYTES_MAX:
         raise _too_large(call.door.limits.upload_bytes)
-    if int(announced) > call.door.free_bytes():
-        raise _no_room()
+    if announced_bytes > call.door.free_bytes():
+        raise _no_room(call, announced_bytes)
+
+
+def _announced_bytes(call: Call) -> int:
+    """Size of the body as its head says; 0 when it does not."""
+    announced = call.header("content-length")
+    return int(announced) if announced is not None and announced.isdigit() else 0
 
 
 def _too_large(bytes_max: int) -> Problem:
     return Problem("too_large", f"a file has at most {bytes_max:,} bytes here", headers={"Connection": "close"})
 
 
-def _no_room() -> Problem:
-    return Problem("out_of_space", "the disk is full; remove something and upload it again", headers={"Connection": "close"})
+def _no_room(call: Call, size_bytes: int) -> Problem:
+    """The problem; the service's upkeep hears of it and makes room, if there is anything to make it of."""
+    if call.door.service.upkeep is not None:
+        call.door.service.upkeep.want_room(size_bytes)
+    what = "the disk is full; what was removed is cleared away ten minutes later: upload it again then, or remove more"
+    return Problem("out_of_space", what, headers={"Connection": "close"})
 
 
 class _Parts:
