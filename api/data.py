@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from eventstore import connection
@@ -120,8 +121,8 @@ class ServiceLock:
                         f"another pixelog {path.stem} (process {holder or 'unknown'}) is running on {path.parent}; stop it first",
                     ) from error
                 time.sleep(0.05)
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, str(os.getpid()).encode(), 0)
+        with suppress(OSError):  # the number is for the message above; the lock holds on a full disk, too
+            os.pwrite(self._fd, f"{os.getpid():<20}".encode(), 0)
 
     def release(self) -> None:
         """Give the lock back."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -71,10 +72,11 @@ class BlobWriter:
         return self._store.take(self._temporary, self._hash.hexdigest(), self.size_bytes)
 
     def discard(self) -> None:
-        """Forget what was written."""
+        """Forget what was written, also what a full disk keeps from being written out."""
         if self._file is not None:
-            self._file.close()
-            self._file = None
+            file, self._file = self._file, None
+            with suppress(OSError):
+                file.close()
             self._temporary.unlink(missing_ok=True)
 
     def __enter__(self) -> BlobWriter:
