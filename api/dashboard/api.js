@@ -10,7 +10,7 @@ const SENTENCES = {
 	401: "This browser is not signed in. Scan the code on the panel, or open a link from “pixelog pair”.",
 	412: "It was changed elsewhere at the same moment, so this was not done. It is shown now as it is.",
 	500: "pixelog met an error of its own. Its log says more.",
-	507: "The disk is full. Remove something from the library, or make room on the card.",
+	507: "The disk is full. What you remove makes room after ten minutes; or make room on the card.",
 };
 
 // A service that takes longer is not there.

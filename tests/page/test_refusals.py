@@ -193,7 +193,7 @@ def test_a_full_disk(up: Callable, visit: Callable, monkeypatch: pytest.MonkeyPa
     assert pixelog.upload("first.png", first)["slug"] == "first"
     paste(page, ("second.png", "image/png", second), ("third.png", "image/png", noise((2000, 1800), 3)))
     wait_text(
-        page, ".upload[data-state=failed]", "The disk is full. Remove something from the library, or make room on the card."
+        page, ".upload[data-state=failed]", "The disk is full. What you remove makes room after ten minutes; or make room on the card."
     )
     assert page.is_visible(".upload[data-state=failed] button:has-text('Try again')")
 
