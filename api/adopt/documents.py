@@ -5,6 +5,7 @@ file and place, and never half used.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Generator
@@ -29,8 +30,30 @@ class Unreadable(Exception):
         self.why = why
 
 
+class Within:
+    """A folder that reading must not leave: a link in it may lead elsewhere in it, but not out. The folder itself may be reached by links.
+
+    Whoever could write to an installation could else have files read that only the one who moves it may read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._root = Path(os.path.realpath(folder))
+
+    def holds(self, path: Path) -> bool:
+        """Whether this path, or where it leads, lies within."""
+        return Path(os.path.realpath(path)).is_relative_to(self._root)
+
+
+def _check_links(path: Path, name: str) -> None:
+    """Raise Unreadable when a link in the place of a file leads out of its folder, and out of the installation that the folder is a part of."""
+    home = path.parent.parent if path.parent.name in ("media", "config") else path.parent
+    if not (Within(path.parent).holds(path) or Within(home).holds(path)):
+        raise Unreadable(name, "it is a link that leads out of the installation; put the file itself in its place")
+
+
 def read_json(path: Path, name: str, findings: Findings) -> dict[str, Any]:
     """The JSON object in a file; of a repeated key the last value counts, and that is told. Raises Unreadable."""
+    _check_links(path, name)
     try:
         if path.stat().st_size > JSON_BYTES_MAX:
             raise Unreadable(name, f"it has more than {JSON_BYTES_MAX >> 20} MiB")
@@ -70,11 +93,13 @@ def read_json(path: Path, name: str, findings: Findings) -> dict[str, Any]:
 def copied_database(path: Path, name: str) -> Generator[apsw.Connection]:
     """A connection to a copy of a SQLite file with its write-ahead log: not even an index of shared memory appears beside the original. Its
     integrity was checked. Raises Unreadable."""
+    wal = path.with_name(f"{path.name}-wal")
+    _check_links(path, name)
+    _check_links(wal, f"{name}-wal")
     with tempfile.TemporaryDirectory(prefix="pixelog-adopt-") as folder:
         copy = Path(folder) / "source.db"
         try:
             shutil.copyfile(path, copy)
-            wal = path.with_name(f"{path.name}-wal")
             if wal.is_file():
                 shutil.copyfile(wal, copy.with_name("source.db-wal"))
         except OSError as error:

@@ -1,7 +1,8 @@
 """Which bytes belong to an item of LOOP: its upload, its frames, a clip made of it.
 
 What plays here is the upload, when pixelog can show its kind. Else it is a picture made of the frames that LOOP played, pixel for pixel; the
-upload (a video, say) is then kept beside it. Names are looked up in a listing and never joined to paths, so no slug leads anywhere else.
+upload (a video, say) is then kept beside it. Names are looked up in a listing and never joined to paths, so no slug leads anywhere else; and a link
+that leads out of the folder is never followed.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from urllib.parse import unquote
 
 from api import media_types
 from api.adopt import loop_frames
-from api.adopt.documents import Unreadable
+from api.adopt.documents import Unreadable, Within
 from api.adopt.findings import Findings
-from api.adopt.loop_frames import Frames
+from api.adopt.loop_frames import LEADS_OUT, Frames
 from eventstore.blobs import CHUNK_BYTES
 from projections.media import Kind
 
@@ -64,21 +65,39 @@ class Files:
 
     def __init__(self, media: Path) -> None:
         """List them. Raises Unreadable."""
-        self._raw = _listing(media / "raw", files=True)
-        self._processed = _listing(media / "processed", files=False)
+        self._within = Within(media)
+        self._outside: set[str] = set()
+        self._raw = self._listing(media / "raw", files=True)
+        self._processed = self._listing(media / "processed", files=False)
         self._zips = [name for name in self._raw if name.endswith("_frames.zip")]
         self._claimed: set[str] = set()
+
+    def _listing(self, folder: Path, files: bool) -> dict[str, Path]:
+        """What is in a folder, by name. What leads out is remembered in `_outside`."""
+        if not self._within.holds(folder):
+            self._outside.add(folder.name)
+            return {}
+        try:
+            paths = {path.name: path for path in folder.iterdir() if (path.is_file() if files else path.is_dir())}
+            away = {name for name, path in paths.items() if path.is_symlink() and not self._within.holds(path)}
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            raise Unreadable(f"media/{folder.name}", f"it cannot be listed: {error.strerror}") from error
+        self._outside |= {f"{folder.name}/{name}" for name in away}
+        return {name: path for name, path in paths.items() if name not in away}
 
     def content(self, slug: str, item: Mapping[str, Any], findings: Findings) -> Content | None:
         """What plays for an item; None when there is nothing. Raises OSError when a file cannot be read."""
         key = f"media/{slug}"
-        raw = self._raw_file(slug, item)
+        raw = self._raw_file(slug, item, key, findings)
         folder = self._processed.get(slug)
+        self._refused(f"processed/{slug}", key, findings)
         if raw is None and folder is None and not self._zips:
             return None
         if folder is not None:
             self._claimed.add(f"processed/{slug}")
-        frames = loop_frames.find(folder, self._archive(slug, folder), item, key, findings)
+        frames = loop_frames.find(folder, self._archive(slug, folder, key, findings), item, key, findings, self._within)
         original = None if raw is None else _original(raw, key, findings)
         if original is not None:
             with open(original.path, "rb") as file:
@@ -99,7 +118,7 @@ class Files:
             kind = "animation" if count > 1 else "image"
             return Content(identity, "image/png", kind, None, count, None, frames, original)
         clip = folder / "video.mp4" if folder is not None else None
-        if clip is not None and clip.is_file():
+        if clip is not None and clip.is_file() and loop_frames.stays(clip, self._within, key, findings):
             findings.warn(key, "IR-1.9", "its upload is gone; the clip that was made of it is taken")
             found = _original(clip, key, findings)
             if found is not None:
@@ -112,20 +131,33 @@ class Files:
             for name in sorted(names):
                 if f"{folder}/{name}" not in self._claimed:
                     findings.warn(f"media/{folder}/{name}", "IR-0.8", "no item names it; it is not taken")
+        for name in sorted(self._outside - self._claimed):
+            findings.warn(f"media/{name}", "IR-0.2", f"it {LEADS_OUT}")
 
-    def _raw_file(self, slug: str, item: Mapping[str, Any]) -> Path | None:
-        for name in _raw_names(slug, item) if self._raw else ():
+    def _raw_file(self, slug: str, item: Mapping[str, Any], key: str, findings: Findings) -> Path | None:
+        for name in _raw_names(slug, item) if self._raw or self._outside else ():
             if name in self._raw:
                 self._claimed.add(f"raw/{name}")
                 return self._raw[name]
+            if self._refused(f"raw/{name}", key, findings):
+                return None
         return None
 
-    def _archive(self, slug: str, folder: Path | None) -> Path | None:
+    def _refused(self, name: str, key: str, findings: Findings) -> bool:
+        """Whether this leads out of the folder; that is told of the item once."""
+        if name not in self._outside:
+            return False
+        findings.warn(key, "IR-0.2", f"{name} {LEADS_OUT}")
+        self._claimed.add(name)
+        return True
+
+    def _archive(self, slug: str, folder: Path | None, key: str, findings: Findings) -> Path | None:
         names = sorted(name for name in self._zips if name.startswith(f"{slug}_"))
         if names:
             self._claimed.add(f"raw/{names[0]}")
             return self._raw[names[0]]
-        return next(iter(sorted(folder.glob("*_frames.zip"))), None) if folder is not None else None
+        found = sorted(folder.glob("*_frames.zip")) if folder is not None else []
+        return next((path for path in found if loop_frames.stays(path, self._within, key, findings)), None)
 
 
 def _raw_names(slug: str, item: Mapping[str, Any]) -> Iterator[str]:
@@ -139,15 +171,6 @@ def _raw_names(slug: str, item: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(name, str) and name:
             yield f"{slug}_{name}"
             yield slug + Path(name).suffix
-
-
-def _listing(folder: Path, files: bool) -> dict[str, Path]:
-    try:
-        return {path.name: path for path in folder.iterdir() if (path.is_file() if files else path.is_dir())}
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise Unreadable(f"media/{folder.name}", f"it cannot be listed: {error.strerror}") from error
 
 
 def _identity(frames: Frames, key: str, findings: Findings) -> str | None:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from api.adopt import apng, values
+from api.adopt.documents import Within
 from api.adopt.findings import Findings
 from player.pixels import unpack_rgb565
 
@@ -31,6 +32,8 @@ ZIP_BYTES_MIN = 1_000
 
 METADATA_BYTES_MAX = 1024 * 1024
 """Metadata of frames is a few lines; a list of 10,000 names and durations fits."""
+
+LEADS_OUT = "is a link that leads out of the folder media; it is not followed"
 
 _BIN_HEADER = struct.Struct(">II")
 _NUMBERED = re.compile(r"(?:.*[^0-9])?([0-9]{1,12})\.(rgb|rgb565)")
@@ -104,17 +107,29 @@ def _whole(frame: bytes, name: str) -> bytes:
     return frame
 
 
-def find(folder: Path | None, archive: Path | None, item: Mapping[str, Any], key: str, findings: Findings) -> Frames | None:
-    """The frames in the folder of an item, else in its archive; None when there is no whole one. What is cut short is told."""
+def find(
+    folder: Path | None, archive: Path | None, item: Mapping[str, Any], key: str, findings: Findings, within: Within
+) -> Frames | None:
+    """The frames in the folder of an item, else in its archive; None when there is no whole one. What is cut short, or lies not `within`, is told."""
     if folder is not None:
-        metadata = _metadata(folder / "metadata.json", key, findings)
+        metadata = _metadata(folder / "metadata.json", key, findings, within)
         for place in (folder / "frames", folder):
-            parts = _in_bin(place / "frames.bin", key, findings) or _in_files(place, key, findings)
+            if not stays(place, within, key, findings):
+                continue
+            parts = _in_bin(place / "frames.bin", key, findings, within) or _in_files(place, key, findings, within)
             if parts:
                 return _frames(parts, None, {**metadata, **item}, key, findings)
     if archive is not None:
         return _in_archive(archive, item, key, findings)
     return None
+
+
+def stays(path: Path, within: Within, key: str, findings: Findings) -> bool:
+    """Whether a path does not lead out of the folder; else that is told."""
+    if within.holds(path):
+        return True
+    findings.warn(key, "IR-0.2", f"{path.name} {LEADS_OUT}")
+    return False
 
 
 def _frames(
@@ -147,7 +162,9 @@ def _delay_us(seconds: Any) -> int | None:
     return round(found * 1_000_000) if found is not None and 0.001 <= found <= 65 else None
 
 
-def _in_bin(path: Path, key: str, findings: Findings) -> list[tuple[Path | str, int, int]]:
+def _in_bin(path: Path, key: str, findings: Findings, within: Within) -> list[tuple[Path | str, int, int]]:
+    if not stays(path, within, key, findings):
+        return []
     try:
         with open(path, "rb") as file:
             header = file.read(_BIN_HEADER.size)
@@ -167,9 +184,10 @@ def _in_bin(path: Path, key: str, findings: Findings) -> list[tuple[Path | str, 
     return [(path, _BIN_HEADER.size + number * FRAME_BYTES, number) for number in range(whole)]
 
 
-def _in_files(folder: Path, key: str, findings: Findings) -> list[tuple[Path | str, int, int]]:
+def _in_files(folder: Path, key: str, findings: Findings, within: Within) -> list[tuple[Path | str, int, int]]:
     try:
         names = {path.name: path for path in folder.iterdir() if path.is_file()}
+        links = {name for name in _numbered(names) if names[name].is_symlink()}
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
@@ -178,6 +196,8 @@ def _in_files(folder: Path, key: str, findings: Findings) -> list[tuple[Path | s
     numbered = _numbered(names)
     parts: list[tuple[Path | str, int, int]] = []
     for place, name in enumerate(numbered):
+        if name in links and not stays(names[name], within, key, findings):
+            continue
         length = names[name].stat().st_size
         if length == FRAME_BYTES:
             parts.append((names[name], 0, place))
@@ -244,8 +264,10 @@ def _of_archive(archive: zipfile.ZipFile, path: Path, item: Mapping[str, Any], k
     return _frames(parts, path, {**said, **item}, key, findings)
 
 
-def _metadata(path: Path, key: str, findings: Findings) -> dict[str, Any]:
+def _metadata(path: Path, key: str, findings: Findings, within: Within) -> dict[str, Any]:
     """What the converter said of the frames. They play without it, at LOOP's usual rate; one that cannot be read is told."""
+    if not stays(path, within, key, findings):
+        return {}
     try:
         if path.stat().st_size > METADATA_BYTES_MAX:
             why = f"it has more than {METADATA_BYTES_MAX >> 20} MiB"
