@@ -109,6 +109,8 @@ def _setting(name: str, found: Any, key: str, findings: Findings) -> Value | Non
     if wrong is not None:
         findings.skip(key, "IR-0.6", f"{wrong}; the setting here stays")
         return None
+    if isinstance(found, str) and not isinstance(value, str) and value == values.number(found):
+        findings.warn(key, "IR-0.8", f"it is {kind_of(found)}, not {_NUMBER}; taken as {value}")
     return value
 
 
