@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from api.cli.command import Out, standard_out
+from api.cli.command import Out, standard_out, within
 from api.data import DataDirectory
 from api.pairing import invitation
 from api.reading import open_for_reading
@@ -49,6 +49,7 @@ def announce(occasion: Occasion, out: Out) -> None:
             items, _, total = media.listing(db, limit=NAMES_MAX)
             panel = panel or msgspec.to_builtins(display.panel(db))
         made = invitation(data, store) if occasion.is_open else None
+        left_us = 0 if made is None else made.expires_us - store.now_us()
     link = None if made is None else access.link(occasion.page, made.code)
     if out.json:
         out.document({"page": occasion.page, "data": occasion.data, "display": panel["driver"], "items": total, "pairing": link})
@@ -58,7 +59,7 @@ def announce(occasion: Occasion, out: Out) -> None:
     program, where = _program(), _data_option(data.root)
     out.line(f"page   {occasion.page}     panel {panel.get('driver') or 'none'}{size}, {total} {kind}")
     if link is not None:
-        out.line(f"pair   {link}     once, within ten minutes; the panel shows the present one")
+        out.line(f"pair   {link}     once, {within(left_us)}; the panel shows the present one")
     elif occasion.is_open:
         out.line(f"pair   {program} pair{where}     lets another browser in")
     names = [item.slug for item in items]

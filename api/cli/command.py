@@ -89,6 +89,12 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
+def within(left_us: int) -> str:
+    """How long something still holds, for people: whole minutes, below two of them seconds; never more than is left, to the second."""
+    seconds = max(0, round(left_us / 1_000_000))
+    return f"within {seconds // 60} minutes" if seconds >= 120 else f"within {seconds} seconds"
+
+
 class Call(NamedTuple):
     """One use of a command: the data directory, the parsed options, and where to write."""
 

@@ -67,10 +67,10 @@ def serve(
     listener: socket.socket,
     limits: Limits,
     opened: Callable[[], None],
-    invited: Callable[[Invitation | None], None],
+    invited: Callable[[Invitation | None, int], None],
 ) -> int:
     """The service: HTTP over the data directory, until SIGTERM or SIGINT. `opened` is called once the directory is this service's, `invited` once
-    others may come, with the offer to pair that is open then."""
+    others may come, with the offer to pair that is open then and the µs for which it still is."""
     from api.http.app import create_app
     from api.http.server import Server
     from api.upkeep import Upkeep
@@ -90,7 +90,8 @@ def serve(
             upkeep.start()
             if keeper is not None:
                 keeper.open()
-                invited(invitation(service.data, service.store))
+                made = invitation(service.data, service.store)
+                invited(made, 0 if made is None else made.expires_us - service.store.now_us())
             server.run([listener])
             if keeper is not None:
                 keeper.close()

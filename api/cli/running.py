@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -11,7 +12,7 @@ from argparse import ArgumentParser
 from typing import TYPE_CHECKING
 
 from api import config
-from api.cli.command import Call, Command, Usage
+from api.cli.command import Call, Command, Usage, within
 from api.cli.listening import LISTENER_VARIABLE, bind
 from api.config import Config
 from api.data import DataDirectory, ServiceLock
@@ -62,8 +63,24 @@ def _check_display(call: Call, settings: Config) -> None:
 def _bind(settings: Config) -> socket.socket:
     try:
         return bind(settings.host, settings.port)
+    except UnicodeError as error:  # no such name can be asked for
+        raise Usage(_unknown_host(settings.host)) from error
     except OSError as error:
-        raise Usage(f"{error.strerror}; choose another --port, or stop what uses it") from error
+        if (error.errno or 0) < 0:  # what a name that nobody knows is refused with has numbers of its own, below those of errno
+            raise Usage(_unknown_host(settings.host)) from error
+        advice = _BIND_ADVICE.get(error.errno or 0, "choose another --host or --port")
+        raise Usage(f"{error.strerror or error}; {advice}") from error
+
+
+_BIND_ADVICE = {
+    errno.EADDRINUSE: "choose another --port, or stop what uses it",
+    errno.EACCES: "ports below 1024 are for root; choose another --port",
+    errno.EADDRNOTAVAIL: "that is no address of this machine; choose another --host: 0.0.0.0 listens on all that it has, 127.0.0.1 for itself alone",
+}
+
+
+def _unknown_host(host: str) -> str:
+    return f"no address is known for {host!r}; choose another --host: 0.0.0.0 listens on all addresses of this machine"
 
 
 def address_of(host: str, port: int) -> str:
@@ -99,13 +116,13 @@ def _serve(call: Call) -> int:
         if inherited is None:
             call.out.note(f"listening on {page}")
 
-    def invited(made: Invitation | None) -> None:
+    def invited(made: Invitation | None, left_us: int) -> None:
         if inherited is not None:  # `pixelog up` says it
             return
         if made is None:
             call.out.note("pixelog pair lets another browser in")
         else:
-            call.out.note(f"pair   {access.link(page, made.code)}     once, within ten minutes")
+            call.out.note(f"pair   {access.link(page, made.code)}     once, {within(left_us)}")
 
     return serve(call.data, listener, Limits(settings.upload_bytes_max, (settings.host, *settings.hosts)), opened, invited)
 

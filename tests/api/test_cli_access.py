@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import pixelog
@@ -16,6 +17,7 @@ from api.cli.command import Out, standard_out
 from api.cli.main import main
 from api.commands.access import OpenSession
 from api.commands.display import Attached, RecordFacts
+from eventstore.clock import Reading, SystemClock
 from projections import access
 
 ADDRESS = "http://192.168.1.9:9000"
@@ -128,3 +130,24 @@ def test_up_says_how_to_sign_in(data: Path, capsys: pytest.CaptureFixture[str], 
     assert pair.startswith(f"pair   {ADDRESS}/pair#{code} ")
     assert json.loads(said(data, capsys, is_open=True, json=True))["pairing"] == f"{ADDRESS}/pair#{code}"
     assert json.loads(said(data, capsys, is_open=False, json=True))["pairing"] is None
+
+
+@pytest.mark.parametrize(
+    ("passed_seconds", "left"),
+    [(0, "within 10 minutes"), (61, "within 8 minutes"), (485, "within 115 seconds"), (597, "within 3 seconds")],
+)
+def test_an_offer_is_said_to_hold_for_as_long_as_it_does(
+    passed_seconds: int, left: str, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was open already is not called a new one."""
+    monkeypatch.setattr("api.cli.announcing.PANEL_WAIT_SECONDS", 0.0)
+    main(["pair", "--data", str(data)])
+    capsys.readouterr()
+    then = SystemClock().read()
+
+    def later(self: SystemClock) -> Reading:
+        step_us = passed_seconds * 1_000_000
+        return msgspec.structs.replace(then, wall_us=then.wall_us + step_us, boottime_us=then.boottime_us + step_us)
+
+    monkeypatch.setattr(SystemClock, "read", later)
+    assert said(data, capsys, is_open=True).splitlines()[1].endswith(f"     once, {left}; the panel shows the present one")
