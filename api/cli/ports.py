@@ -27,7 +27,7 @@ from api.commands.display import Fact as ReportedFact
 from api.commands.jobs import QueueJob, UpdateJob
 from api.commands.media import PREPARE, PREPARE_ATTEMPTS_MAX, FailPreparing, FinishPreparing
 from api.commands.plays import Played
-from api.device.facts import Disk, Roots, disk_of
+from api.device.facts import DISK_KEPT_BYTES, Disk, Roots, disk_of
 from api.service import StateService
 from eventstore.clock import logtime_at
 from eventstore.errors import Busy, OutOfSpace, Overloaded, ReadOnly, Refused, TooSlow
@@ -49,9 +49,6 @@ UNREPORTED = (Refused, LogStopped, Rejected)
 
 PASSING = (Busy, OutOfSpace, Overloaded, ReadOnly, TooSlow)
 """What the worker may meet at the store without being at fault, and without having done anything: it goes by, or somebody mends it."""
-
-ROOM_BYTES_LEAST = 32 * 1024 * 1024
-"""With less room on the disk no job is taken: a pack of some hundred frames would not fit, and each attempt that fails counts against the file."""
 
 LEASE_SECONDS = 15.0
 """A worker that is silent for this long is dead; each report of progress renews the lease."""
@@ -183,7 +180,7 @@ class PrepareDesk:
 
     def _check_room(self) -> None:
         disk = self._disk()
-        if disk is not None and disk.free_bytes < ROOM_BYTES_LEAST:
+        if disk is not None and disk.free_bytes < DISK_KEPT_BYTES:
             raise NotNow(f"the disk is full ({disk.free_bytes >> 20} MiB free): nothing can be prepared until there is room")
 
     def _adopt(self, orphan: preparing.Orphan) -> None:

@@ -16,6 +16,7 @@ from typing import Literal, TypeVar
 import apsw
 import msgspec
 
+from api.device.facts import DISK_KEPT_BYTES
 from api.execution import Outcome, Repeat, Respond, Stored
 from api.http.attempts import Attempts
 from api.http.camera import Camera
@@ -142,6 +143,10 @@ class Door:
         """Bytes that the disk of the data directory still takes."""
         disk = os.statvfs(self.service.data.root)
         return disk.f_bavail * disk.f_frsize
+
+    def room_bytes(self) -> int:
+        """How many of them files may take."""
+        return max(0, self.free_bytes() - DISK_KEPT_BYTES)
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run something that blocks and does not need the log."""

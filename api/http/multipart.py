@@ -67,6 +67,8 @@ async def receive(call: Call, file_field: str, fields: frozenset[str]) -> Form:
                 parts.feed(chunk)
                 if len(parts.gathered) >= GATHERED_BYTES:
                     await _write(writer, parts)
+                    if more and call.door.room_bytes() == 0:
+                        raise _no_room(call, max(_announced_bytes(call), writer.size_bytes))
             await _write(writer, parts)
             parts.finish()
             blob = await _uncancelled(writer.commit)
@@ -112,7 +114,7 @@ def _check_room(call: Call) -> None:
     announced_bytes = _announced_bytes(call)
     if announced_bytes > call.door.limits.upload_bytes + FORM_BYTES_MAX:
         raise _too_large(call.door.limits.upload_bytes)
-    if announced_bytes > call.door.free_bytes():
+    if announced_bytes > call.door.room_bytes():
         raise _no_room(call, announced_bytes)
 
 

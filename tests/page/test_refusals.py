@@ -21,7 +21,7 @@ pytestmark = pytest.mark.page
 BAD_CODES_MAX = 10
 """Tries that one address has."""
 
-DISK = "24m"
+DISK = "56m"
 
 
 def _told(page: Page, text: str) -> None:

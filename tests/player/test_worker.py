@@ -19,7 +19,7 @@ from api.cli import ports
 from api.cli.ports import PrepareDesk
 from api.commands.display import Attached, RecordFacts
 from api.commands.jobs import ClaimJob
-from api.device.facts import Disk
+from api.device.facts import DISK_KEPT_BYTES, Disk
 from api.service import StateService
 from eventstore.clock import Reading
 from eventstore.errors import Stopped, StoreError
@@ -299,14 +299,14 @@ def test_a_full_queue_does_not_end_the_worker(house: House, monkeypatch: pytest.
 
 def test_nothing_is_taken_up_without_room_for_a_pack(house: House) -> None:
     """Each failed attempt would count against the file. An empty queue needs no room."""
-    full = PrepareDesk(house.service, lambda: Disk(1 << 30, ports.ROOM_BYTES_LEAST - 1, False))
+    full = PrepareDesk(house.service, lambda: Disk(1 << 30, DISK_KEPT_BYTES - 1, False))
     assert full.take() is None
     house.add("cat")
     for _ in range(5):
         with pytest.raises(NotNow, match=r"the disk is full \(31 MiB free\)"):
             full.take()
     assert house.jobs() == [("cat.png", "queued", 0)]
-    roomy = PrepareDesk(house.service, lambda: Disk(1 << 30, ports.ROOM_BYTES_LEAST, False))
+    roomy = PrepareDesk(house.service, lambda: Disk(1 << 30, DISK_KEPT_BYTES, False))
     task = roomy.take()
     assert task is not None
     assert task.attempt == 1
