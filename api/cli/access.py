@@ -7,10 +7,11 @@ from argparse import ArgumentParser
 from urllib.parse import urlsplit
 
 from api import config, pairing, secrets
-from api.cli.command import Call, Command
-from api.cli.library import writing
+from api.cli.command import Call, Command, Usage
+from api.cli.library import meant, writing
 from api.cli.running import address_of
 from api.commands.access import OFFER_TTL_US, AddToken, RemoveToken
+from api.commands.deciding import Rejected
 from api.data import DataDirectory
 from api.reading import open_for_reading
 from api.service import StateService
@@ -85,11 +86,19 @@ def _ls(call: Call) -> int:
 
 
 def _rm(call: Call) -> int:
+    name = call.options.name
     with writing(call) as service:
-        service.executor.execute(RemoveToken(call.options.name), origin=CLI)
+        try:
+            service.executor.execute(RemoveToken(name), origin=CLI)
+        except Rejected as error:
+            if error.code != "not_found":
+                raise
+            with service.store.snapshot() as db:
+                known = [one.name for one in access.tokens(db)]
+            raise Usage(f"{error}; {meant(name, known)}pixelog token ls lists them") from error
     if call.out.json:
-        call.out.document({"name": call.options.name, "removed": True})
-    call.out.line(f"{call.options.name} may not call any more")
+        call.out.document({"name": name, "removed": True})
+    call.out.line(f"{name} may not call any more")
     return 0
 
 

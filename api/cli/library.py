@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 from argparse import ArgumentParser
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from api import ownership
 from api.cli.command import Call, Command, Usage
+from api.commands.deciding import Rejected
 from api.data import DataDirectory
 from api.reading import open_for_reading
 from api.service import StateService
@@ -18,6 +21,9 @@ from projections.media import Media
 
 PAGE_ITEMS = 500
 """Items read at once when the whole library is listed."""
+
+NEAR_MAX = 10_000
+"""Names among which one is looked for that comes close: a hint is not worth more than a moment."""
 
 
 @contextmanager
@@ -28,6 +34,30 @@ def writing(call: Call) -> Generator[StateService]:
             yield service
     finally:
         ownership.hand_over(DataDirectory(call.data).root)
+
+
+def meant(given: str, known: Iterable[str]) -> str:
+    """What may have been meant by a name that is not known, as a question; empty when nothing comes close."""
+    near = [repr(one) for one in difflib.get_close_matches(given.lower(), islice(known, NEAR_MAX), 3)]
+    return f"is it {' or '.join(near)}? " if near else ""
+
+
+@contextmanager
+def naming(service: StateService, *slugs: str) -> Generator[None]:
+    """Add to a refusal, when an item of such a name is not there, which may have been meant and what lists them."""
+    try:
+        yield
+    except Rejected as error:
+        with service.store.snapshot() as db:
+            strange = next((slug for slug in slugs if media.get(db, slug) is None), None)
+            if strange is None:
+                raise
+            raise Usage(f"{error}; {_hint(db, strange)}") from error
+
+
+def _hint(db: Any, slug: str) -> str:
+    known = (name for (name,) in db.execute("SELECT slug FROM media LIMIT ?", (NEAR_MAX,)))
+    return f"{meant(slug, known)}pixelog ls lists them"
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -114,8 +144,8 @@ def slug_argument(parser: ArgumentParser) -> None:
 def _show(call: Call) -> int:
     with open_for_reading(DataDirectory(call.data)) as store, store.reading() as db:
         item = media.get(db, call.options.slug)
-    if item is None:
-        raise Usage(f"there is no item {call.options.slug!r}; pixelog ls lists them")
+        if item is None:
+            raise Usage(f"there is no item {call.options.slug!r}; {_hint(db, call.options.slug)}")
     if call.out.json:
         call.out.document(item)
         return 0
@@ -138,7 +168,7 @@ def _show(call: Call) -> int:
 
 
 def _rm(call: Call) -> int:
-    with writing(call) as service:
+    with writing(call) as service, naming(service, call.options.slug):
         service.remove_media(call.options.slug)
     if call.out.json:
         call.out.document({"slug": call.options.slug, "removed": True})
@@ -148,7 +178,12 @@ def _rm(call: Call) -> int:
 
 def _restore(call: Call) -> int:
     with writing(call) as service:
-        item = service.restore_media(call.options.slug)
+        try:
+            item = service.restore_media(call.options.slug)
+        except Rejected as error:
+            if error.code != "not_found":
+                raise
+            raise Usage(f"{error}; pixelog log --type media.removed lists what was taken out") from error
     if call.out.json:
         call.out.document(item)
     call.out.line(f"{item.slug} is back")

@@ -128,7 +128,16 @@ def _run(argv: list[str]) -> int:
     _common(parser)
     options = parser.parse_args(_points(rest) if command.points else rest)
     out = standard_out(options.json)
-    code = command.run(Call(_source(name, options.data), options, out))
+    data = _data(options.data)
+    try:
+        code = command.run(Call(_source(name, data), options, out))
+    except Exception as error:
+        from api.cli.failures import failed
+
+        found = failed(error, data)
+        if found is None:
+            raise
+        raise found from error
     out.flush()
     return code
 
@@ -163,9 +172,8 @@ def _data(given: str | None) -> Path:
     return Path(given)
 
 
-def _source(name: str, given: str | None) -> Path:
+def _source(name: str, data: Path) -> Path:
     """The data directory; for a command that only reads, what is in a backup."""
-    data = _data(given)
     if name in READING and data.is_file():
         from api.backups import opened
 
@@ -245,6 +253,7 @@ def _sentence(text: str) -> str:
 
 def _explained(error: Exception) -> tuple[int, str]:
     """Exit code and line for a failure."""
+    from api.cli.failures import Failed
     from api.commands.deciding import Rejected
     from api.config import BadConfig
     from eventstore.errors import StoreError
@@ -253,6 +262,8 @@ def _explained(error: Exception) -> tuple[int, str]:
     from projections.replay.points import BadPoint
     from projections.replay.state import BadQuery, UnknownArea
 
+    if isinstance(error, Failed):
+        return error.code, str(error)
     if isinstance(error, Usage | Rejected | BadConfig | BadPoint | BadQuery | TooManyChanges | UnknownArea | UnknownDisplay):
         return 2, str(error)
     if isinstance(error, StoreError):

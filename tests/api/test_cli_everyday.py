@@ -168,3 +168,62 @@ def test_commands_work_beside_an_open_service(shell: Shell, data: Path) -> None:
         state.set_active("cat")
         assert shell("status")["active"] == "cat"
         assert shell("verify")["ok"]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["rm", "cta"], "there is no item 'cta'; is it 'cat'? pixelog ls lists them"),
+        (["show", "Dogg"], "there is no item 'Dogg'; is it 'dog'? pixelog ls lists them"),
+        (["activate", "ghost"], "there is no item 'ghost'; pixelog ls lists them"),
+        (["loop", "add", "owll"], "there is no item 'owll'; is it 'owl'? pixelog ls lists them"),
+        (["loop", "set", "cat", "dgo"], "there is no item 'dgo'; is it 'dog'? pixelog ls lists them"),
+        (["loop", "rm", "catt"], "'catt' is not in the loop; is it 'cat'? pixelog loop lists what is"),
+        (["loop", "rm", "dog"], "'dog' is not in the loop; pixelog loop lists what is"),
+        (
+            ["restore", "bat"],
+            "there never was an item 'bat', or another took its place; pixelog log --type media.removed lists what was",
+        ),
+        (["token", "rm", "dorbell"], "there is no token 'dorbell'; is it 'doorbell'? pixelog token ls lists them"),
+        (["message", "--dismiss", "m1"], "there is no message 'm1', or it has expired; pixelog message lists them"),
+    ],
+)
+def test_a_name_that_is_not_known_comes_with_those_that_are(shell: Shell, command: list[str], said: str) -> None:
+    """What comes close, and the command that lists them; other refusals stay as they are."""
+    shell("loop", "set", "cat")
+    shell("token", "add", "doorbell")
+    assert shell(*command, code=2).startswith(f"pixelog: {said}")
+    assert shell("loop", "add", "cat", "--repeat", "0", code=2).count("pixelog") == 1
+
+
+def test_messages_are_listed_dismissed_and_cleared(shell: Shell, say: Callable[..., str], data: Path) -> None:
+    """One without an end can be taken away from a shell, by the id that its posting and the list show; or all at once."""
+    assert say("message") == "there are no messages; pixelog message TEXT draws one over the media\n"
+    first = shell("message", "closed")
+    shell("message", "fire", "--priority", "critical", "--ttl", "60")
+    listed = shell("message")
+    assert ([one["text"] for one in listed["items"]], listed["total"]) == (["fire", "closed"], 2)
+    assert [line.split()[:2] for line in say("message").splitlines()[1:]][1] == [first["id"], "info"]
+    assert say("message", "third").startswith("it is shown until pixelog message --dismiss ")
+    assert shell("message", "--dismiss", first["id"]) == {"id": first["id"], "removed": True}
+    assert [one["text"] for one in shell("message")["items"]] == ["fire", "third"]
+    assert shell("message", "--clear") == {"removed": 2}
+    assert say("message", "--clear") == "there was no message\n"
+    assert shell("status")["messages"] == []
+    with pixelog.open(data) as state:
+        assert {event.actor for event in state.store.read(types=["message.*"])} == {"cli"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["hello", "--clear"], "either TEXT, or --dismiss ID, or --clear"),
+        (["--dismiss", "m1", "--clear"], "either TEXT, or --dismiss ID, or --clear"),
+        (["--ttl", "3", "--clear"], "either TEXT, or --dismiss ID, or --clear"),
+        (["--ttl", "3"], "a message needs its TEXT; see pixelog message --help"),
+    ],
+)
+def test_one_thing_at_a_time_is_done_with_messages(shell: Shell, arguments: list[str], said: str) -> None:
+    """Nothing that was asked for is passed over in silence."""
+    assert shell("message", *arguments, code=2) == f"pixelog: {said}\n"
+    assert shell("message")["total"] == 0
