@@ -19,7 +19,7 @@ import stat
 import struct
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Literal
 
@@ -52,37 +52,40 @@ _POSITION = struct.Struct(">Q")
 
 
 def runtime_folder(data: Path) -> Path:
-    """The folder in shared memory that belongs to the data directory `data`, outside it; created when missing.
+    """The folder in shared memory that belongs to the data directory `data`, outside it; created when missing, by who may write the log.
 
     Named by device and inode, so that every spelling of the path, and every user, finds the same one. Holds nothing that matters after a
-    restart. Everybody may make a folder of that name first: one in which a stranger could put something is left alone, and a second name is
-    tried, which all find that leave the first alone. If that is a stranger's, too, the answer is a path that cannot exist: what would lie in it
-    is then out of reach, which each who uses the folder has to bear anyway.
+    restart. Everybody may make a folder of that name first, and the data directory may have had another owner then: one in which a stranger
+    could put something, or its owner could not, is left alone, also by root, and a second name is tried, which all find that leave the first
+    alone. If that cannot be had either, the answer is a path that cannot exist: what would lie in it is then out of reach, which each who uses the
+    folder has to bear anyway.
     """
     base = Path("/dev/shm")
     if not os.access(base, os.W_OK):
         base = Path(tempfile.gettempdir())
-    owner = data.stat()
+    owner, user = data.stat(), os.geteuid()
     name = f"pixelog-{owner.st_dev:x}-{owner.st_ino:x}"
-    for folder in (base / name, base / f"{name}-{owner.st_uid}"):
+    for_owner = user in (0, owner.st_uid)
+    writes = for_owner or os.access(data, os.W_OK, effective_ids=True)
+    users = {owner.st_uid} if for_owner or not writes else {owner.st_uid, user}
+    for folder, makes in ((base / name, writes), (base / f"{name}-{owner.st_uid}", for_owner)):
         try:
-            if not os.path.lexists(folder):
+            if makes and not os.path.lexists(folder):
                 _make(folder, owner)
-            if _is_safe(folder.lstat(), owner):
+            if _is_safe(folder.lstat(), owner, users):
                 return folder
         except OSError:
-            continue  # no room, or somebody swept it at this moment: then as if it were a stranger's
+            continue  # not there, no room, or somebody swept it at this moment: then as if it were a stranger's
     return Path(os.devnull) / name
 
 
 def _make(folder: Path, data: os.stat_result) -> None:
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
+    # Put in place when it is whole: what root makes for another is that one's before anybody can look whose it is.
+    made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
         # By descriptor: once it is handed over, its owner may put something else in its place.
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            if os.fstat(fd).st_uid != os.geteuid():
-                return
             # As open as the data directory itself, to the same: whoever may write the log must be able to ring.
             with contextlib.suppress(PermissionError):
                 os.fchown(fd, -1, data.st_gid)
@@ -92,16 +95,19 @@ def _make(folder: Path, data: os.stat_result) -> None:
                 os.fchown(fd, data.st_uid, data.st_gid)
         finally:
             os.close(fd)
+        made.rename(folder)  # takes the place of nothing, or of an empty folder
+    except OSError:
+        with contextlib.suppress(OSError):
+            made.rmdir()
+        if not os.path.lexists(folder):  # else another was faster, and it is looked at as any that was there
+            raise
 
 
-def _is_safe(found: os.stat_result, data: os.stat_result) -> bool:
-    """Whether nobody can put anything there who could not write into the data directory."""
+def _is_safe(found: os.stat_result, data: os.stat_result, users: Set[int]) -> bool:
+    """Whether it belongs to one of the users, and nobody can put anything there who could not write into the data directory. Root is not safe as
+    such: what it made while the data was its own is closed to the owner of today."""
     writers = data.st_mode if found.st_gid == data.st_gid else data.st_mode & ~0o020
-    return (
-        stat.S_ISDIR(found.st_mode)
-        and found.st_uid in (os.geteuid(), 0, data.st_uid)
-        and not found.st_mode & ~writers & (stat.S_IWGRP | stat.S_IWOTH)
-    )
+    return stat.S_ISDIR(found.st_mode) and found.st_uid in users and not found.st_mode & ~writers & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def open_shared(path: Path, flags: int, mode: int = 0o666) -> int:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,3 +131,86 @@ def test_a_file_there_is_not_opened_through_a_link(names: tuple[Path, Path], tmp
         open_shared(folder / "two", os.O_RDONLY)
     os.close(open_shared(folder / "two", os.O_WRONLY | os.O_CREAT))
     assert (folder / "two").read_bytes() == b""
+
+
+WRITES = """
+import os, sys
+sys.path.insert(0, sys.argv[2])
+from eventstore.head import Bell, open_shared, runtime_folder
+from pathlib import Path
+user = int(sys.argv[3])
+os.setgroups([]); os.setgid(user); os.setuid(user)
+folder = runtime_folder(Path(sys.argv[1]))
+bell = Bell(folder / "log.db.bell")
+print(folder.name, bell.in_reach and os.access(folder, os.W_OK))
+"""
+
+
+def as_user(user: int, data: Path) -> str:
+    """The folder that a process of this user finds for `data`, and whether it can ring and put files there."""
+    command = [sys.executable, "-c", WRITES, str(data), str(Path(__file__).parent.parent.parent), str(user)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stderr, done.returncode) == ("", 0)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def given_away() -> Iterator[Path]:
+    """A data directory that root has used, and that then got another owner; the folder that root used has its bell."""
+    # Not under pytest's own folder, which is closed to other users.
+    with tempfile.TemporaryDirectory(prefix="pixelog-test-") as name:
+        data = Path(name)
+        data.chmod(0o755)
+        first = runtime_folder(data)
+        Bell(first / "log.db.bell").close()
+        os.chown(data, STRANGER, STRANGER)
+        yield data
+        for folder in first.parent.glob(f"{first.name}*"):
+            shutil.rmtree(folder)
+
+
+@as_root
+@pytest.mark.parametrize("root_first", [False, True])
+def test_a_data_directory_with_a_new_owner_has_a_folder_that_he_can_write(given_away: Path, root_first: bool) -> None:
+    """What root left in shared memory is closed to him: he, root and a reader find the same other one, whoever comes first, and all write who may."""
+    info = given_away.stat()
+    second = f"pixelog-{info.st_dev:x}-{info.st_ino:x}-{STRANGER}"
+    if root_first:
+        assert runtime_folder(given_away).name == second
+    assert as_user(STRANGER, given_away) == f"{second} True"
+    assert runtime_folder(given_away).name == second
+    assert as_user(STRANGER + 1, given_away) == f"{second} False"
+    assert (runtime_folder(given_away).stat().st_uid, stat.S_IMODE(runtime_folder(given_away).stat().st_mode)) == (
+        STRANGER,
+        0o755,
+    )
+
+
+@as_root
+def test_a_reader_is_not_in_the_way_of_the_owner(given_away: Path) -> None:
+    """Who may not write the log makes no folder that its owner then has to leave alone."""
+    info = given_away.stat()
+    name = f"pixelog-{info.st_dev:x}-{info.st_ino:x}"
+    shutil.rmtree(Path("/dev/shm") / name, ignore_errors=True)
+    assert as_user(STRANGER + 1, given_away) == f"{name} False"
+    assert not os.path.lexists(Path("/dev/shm") / name)
+    assert as_user(STRANGER, given_away) == f"{name} True"
+    assert as_user(STRANGER + 1, given_away) == f"{name} False"
+
+
+@as_root
+def test_what_root_makes_is_never_seen_as_roots(given_away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that root makes for the owner stands there when it is handed over, not before, and nothing half done stays."""
+    seen: list[tuple[str, bool]] = []
+    fchown = os.fchown
+
+    def watched(fd: int, uid: int, gid: int) -> None:
+        info = given_away.stat()
+        seen.append(("fchown", os.path.lexists(f"/dev/shm/pixelog-{info.st_dev:x}-{info.st_ino:x}-{STRANGER}")))
+        fchown(fd, uid, gid)
+
+    monkeypatch.setattr(os, "fchown", watched)
+    folder = runtime_folder(given_away)
+    assert seen == [("fchown", False)] * 2
+    assert folder.stat().st_uid == STRANGER
+    assert list(folder.parent.glob(f".{folder.name}-*")) == []
