@@ -22,7 +22,11 @@ def resolve(store: EventStore, log: apsw.Connection, point: str, through: int | 
     Raises BadPoint, also for an instant that is still to come.
     """
     reading, head = store.clock.read(), store.head()
-    instant = _happened(points.resolve(log, point, through, reading.wall_us), reading, logtime_at(head, reading))
+    try:
+        found = points.resolve(log, point, through, reading.wall_us)
+    except OverflowError as error:
+        raise BadPoint(f"{point.strip()!r} lies before all times") from error
+    instant = _happened(found, reading, logtime_at(head, reading))
     if reading.boot_id == head.boot_id:
         # Further than now leads only a wall clock that was set forward, of which no event tells yet.
         return msgspec.structs.replace(instant, logtime_us=min(instant.logtime_us, logtime_at(head, reading)))

@@ -60,6 +60,8 @@ def _restore(call: Call) -> int:
     if not _means_file(call):
         call.options.slug = call.options.what
         return library.RESTORE.run(call)
+    if file.is_file() and not backup.is_backup(file):
+        raise Usage(f"{file} is not a backup of pixelog; nothing was changed")
     try:
         manifest = backups.restore(file, DataDirectory(call.data), call.options.replace)
     except BadBackup as error:

@@ -45,7 +45,7 @@ def failed(error: Exception, data: Path) -> Failed | None:
     if error.errno in _FORBIDDEN:
         return Failed(code, f"{file or data}: permission denied; check owner and permissions{owner_hint(file or data)}")
     # A file that is missing within the data directory is no mistake of whoever typed the command.
-    if error.errno in _NO_SUCH_PLACE and file is not None and code == BAD_INPUT:
+    if error.errno in _NO_SUCH_PLACE and file is not None and (code == BAD_INPUT or error.errno != errno.ENOENT):
         return Failed(code, f"{file}: {os.strerror(error.errno).lower()}")
     return None
 

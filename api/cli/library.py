@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import stat
 from argparse import ArgumentParser
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -86,10 +87,15 @@ def _check_file(file: Path) -> None:
     if file.is_dir():
         raise Usage(f"{file} is a folder; name the files in it, such as {file}/*")
     try:
-        with open(file, "rb"):
-            pass
-    except OSError as error:
-        raise Usage(f"{file} cannot be read: {error.strerror}; nothing was added") from error
+        # Not opened to see: whoever writes into a pipe would be cut off, and a device may have no end.
+        is_file = stat.S_ISREG(file.stat().st_mode)
+        if is_file:
+            with open(file, "rb"):
+                pass
+    except (OSError, ValueError) as error:
+        raise Usage(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}; nothing was added") from error
+    if not is_file:
+        raise Usage(f"{file} is a device or a pipe, not a file; nothing was added")
 
 
 def _ls_arguments(parser: ArgumentParser) -> None:

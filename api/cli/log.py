@@ -19,6 +19,9 @@ from projections.envelope import cloud_event
 from projections.replay import points
 from projections.times import rfc3339
 
+EARLIEST_US = -(2**62)
+"""Before all events that there can be, and still a number of SQLite's."""
+
 DATA_CHARACTERS = 80
 """Of an event's data, in the table."""
 
@@ -89,13 +92,13 @@ def _bounds(call: Call, store: EventStore) -> tuple[int, int | None, Filter]:
     if options.since is not None:
         since = points.parse(options.since, now_us)
         if isinstance(since, points.Time):
-            since_us = since.time_us
+            since_us = max(EARLIEST_US, since.time_us)
         else:
             after = max(after, (store.head().position if since == "head" else since) - 1)
     if options.until is not None:
         end = points.parse(options.until, now_us)
         if isinstance(end, points.Time):
-            until_us = end.time_us
+            until_us = max(EARLIEST_US, end.time_us)
         else:
             until = store.head().position if end == "head" else end
     return after, until, Filter(tuple(options.type), tuple(options.stream), None, since_us, until_us)

@@ -135,11 +135,20 @@ def _run(argv: list[str]) -> int:
         from api.cli.failures import failed
 
         found = failed(error, data)
+        if found is None and isinstance(error, UnicodeEncodeError):
+            _check_text(argv)
         if found is None:
             raise
         raise found from error
     out.flush()
     return code
+
+
+def _check_text(argv: list[str]) -> None:
+    """Refuse an argument that no UTF-8 stands behind. Only afterwards: the name of a file may be any bytes."""
+    for one in argv:
+        if any("\ud800" <= character <= "\udfff" for character in one):
+            raise Usage(f"{one!r} is not text: it has bytes that are not UTF-8")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -256,7 +265,7 @@ def _explained(error: Exception) -> tuple[int, str]:
     from api.cli.failures import Failed
     from api.commands.deciding import Rejected
     from api.config import BadConfig
-    from eventstore.errors import StoreError
+    from eventstore.errors import Invalid, StoreError
     from player.panels.open import UnknownDisplay
     from projections.replay.changes import TooManyChanges
     from projections.replay.points import BadPoint
@@ -264,7 +273,9 @@ def _explained(error: Exception) -> tuple[int, str]:
 
     if isinstance(error, Failed):
         return error.code, str(error)
-    if isinstance(error, Usage | Rejected | BadConfig | BadPoint | BadQuery | TooManyChanges | UnknownArea | UnknownDisplay):
+    if isinstance(
+        error, Usage | Rejected | Invalid | BadConfig | BadPoint | BadQuery | TooManyChanges | UnknownArea | UnknownDisplay
+    ):
         return 2, str(error)
     if isinstance(error, StoreError):
         return 3, str(error)

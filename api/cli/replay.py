@@ -30,6 +30,9 @@ SQL_SECONDS_MAX = 30.0
 BISECT_SECONDS_MAX = 600.0
 """A scan asks once after each event, some 50 µs each: enough for ten million."""
 
+FIRST = "1"
+"""The point of the first event."""
+
 FILM_SUFFIXES = {".png": "PNG", ".webp": "WEBP", ".gif": "GIF"}
 
 
@@ -183,7 +186,9 @@ def _history(call: Call) -> int:
     with opened(call) as store, store.reading() as db:
         history = changes.history(db, area, key or name, db.execute("SELECT position FROM head").get)
     if not history.entries:
-        raise Usage(f"there never was a row {key!r} in {name}")
+        if not key:
+            raise Usage(f"which row of {name}? write {name}/KEY, such as media/cat")
+        raise Usage(f"there never was a row {key!r} in {name}; pixelog replay state --at head --area {name} lists those that are")
     if call.out.json:
         call.out.document(history)
         return 0
@@ -196,7 +201,7 @@ def _history(call: Call) -> int:
 
 def _bisect_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--where", metavar="SQL", required=True, help="a SELECT, or an expression; its first value counts")
-    parser.add_argument("--from", dest="start", metavar="P", default="1", help="the first position that is looked at")
+    parser.add_argument("--from", dest="start", metavar="P", default=FIRST, help="the first position that is looked at")
     parser.add_argument("--to", dest="end", metavar="P", default="head", help="the last")
     parser.add_argument(
         "--monotone", action="store_true", help="on your word: once true it stays true; halves instead of scanning"
@@ -213,6 +218,8 @@ def _bisect(call: Call) -> int:
             resolved(call, store, db, options.start).position if store.head().position else 0,
             resolved(call, store, db, options.end).position,
         )
+        if end < start and options.start != FIRST:
+            raise Usage("--to lies before --from")
         found, asked = changes.first_true(db, where, max(0, start - 1), end, options.monotone, deadline(BISECT_SECONDS_MAX))
     method = "halving, on the word that it is monotone" if options.monotone else "scan"
     if call.out.json:

@@ -32,6 +32,7 @@ DATA = Path("/srv/pixelog")
         (OSError(errno.EROFS, "x", "/card/b"), 2, "/card/b: read-only file system"),
         (OSError(errno.ENOENT, "x", "/card/b"), 2, "/card/b: no such file or directory"),
         (OSError(errno.ENAMETOOLONG, "x", "/card/b"), 2, "/card/b: file name too long"),
+        (OSError(errno.ENOTDIR, "x", "/srv/pixelog/tmp"), 3, "/srv/pixelog/tmp: not a directory"),
         (apsw.FullError("x"), 3, "the disk of /srv/pixelog, or that of temporary files, is full; free some space and try again"),
     ],
 )

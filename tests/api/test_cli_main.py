@@ -79,6 +79,19 @@ def test_the_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) ->
         (["replay", "explain", "1"], "there is no event 1"),
         (["replay", "screen", "-o", "x.png"], "either --at POINT, or --from POINT --to POINT"),
         (["replay", "screen", "--at", "1", "-o", "x.bmp"], "a picture is a .png"),
+        (["replay", "state", "--at", "-999999999d"], "'999999999d-ago' lies before all times"),
+        (["replay", "history", "media"], "which row of media? write media/KEY"),
+        (["replay", "history", "media/ghost"], "pixelog replay state --at head --area media lists those that are"),
+        (["log", "--after", "99999999999999999999"], "after is a position"),
+        (["log", "--stream", "\udcff"], "streams has one that is not Unicode text"),
+        (["show", "\udcff"], "'\\udcff' is not text: it has bytes that are not UTF-8"),
+        (["rm", "\udcff"], "'\\udcff' is not text"),
+        (["loop", "rm", "\udcff"], "'\\udcff' is not text"),
+        (["message", "--dismiss", "\udcff"], "'\\udcff' is not text"),
+        (["add", "/dev/full"], "/dev/full is a device or a pipe, not a file; nothing was added"),
+        (["add", "a\0b"], "cannot be read: embedded null byte; nothing was added"),
+        (["restore", __file__], "is not a backup of pixelog; nothing was changed"),
+        (["export", "loop", "/proc/pixelog"], "/proc/pixelog: no such file or directory"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(
@@ -158,6 +171,31 @@ def test_a_directory_of_a_newer_version_is_refused_untouched(tmp_path: Path, cap
         assert captured.err.startswith(f"pixelog: {tmp_path}/pixelog.db was written by a newer pixelog")
         assert captured.err.count("\n") == 1
     assert {file: file.read_bytes() for file in before} == before
+
+
+def test_a_stretch_that_ends_before_it_begins_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A search that looked at nothing would say that it never was; one that began before the log is none of it."""
+    with pixelog.open(tmp_path) as state:
+        state.post_message("hello")
+    assert main(["replay", "bisect", "--where", "1", "--from", "head", "--to", "1", "--data", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "pixelog: --to lies before --from\n"
+    assert main(["replay", "bisect", "--where", "1", "--to", "-1h", "--data", str(tmp_path)]) == 1
+
+
+def test_a_log_of_a_time_before_all_times_is_whole_or_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """However long ago is asked for."""
+    with pixelog.open(tmp_path) as state:
+        state.post_message("hello")
+    assert main(["log", "--since", "-999999999d", "--json", "--data", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count("\n") == 2
+    assert main(["log", "--until", "-999999999d", "--json", "--data", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_name_that_no_folder_can_have_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is the data directory that cannot be used."""
+    assert main(["ls", "--data", "x" * 300]) == 3
+    assert capsys.readouterr().err == f"pixelog: {'x' * 300}: file name too long\n"
 
 
 @pytest.mark.parametrize("content", [b"this is not a database, not even nearly" * 100, b"SQLite format 3\0" + b"\xff" * 5000])
