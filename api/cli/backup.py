@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from argparse import ArgumentParser
@@ -60,6 +61,8 @@ def _restore(call: Call) -> int:
     if not _means_file(call):
         call.options.slug = call.options.what
         return library.RESTORE.run(call)
+    if file.is_file() and not os.access(file, os.R_OK):
+        raise Usage(f"{file} cannot be read: permission denied; nothing was changed")
     if file.is_file() and not backup.is_backup(file):
         raise Usage(f"{file} is not a backup of pixelog; nothing was changed")
     try:

@@ -36,6 +36,13 @@ def failed(error: Exception, data: Path) -> Failed | None:
         return Failed(UNUSABLE, f"{error}{hint}") if hint else None
     if isinstance(error, apsw.FullError):
         return Failed(UNUSABLE, f"the disk of {data}, or that of temporary files, is full; free some space and try again")
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+        return Failed(
+            UNUSABLE,
+            f"the log of {data} is damaged ({error}); see pixelog verify, restore a backup: pixelog restore FILE --replace",
+        )
+    if isinstance(error, apsw.IOError):
+        return Failed(UNUSABLE, f"the log of {data} cannot be read or written ({error}); check the card")
     if not isinstance(error, OSError):
         return None
     file = None if error.filename is None else Path(os.fsdecode(error.filename2 or error.filename))

@@ -186,6 +186,8 @@ def _source(name: str, data: Path) -> Path:
     if name in READING and data.is_file():
         from api.backups import opened
 
+        with open(data, "rb"):  # one that may not be read is no worse a backup
+            pass
         return opened(data)
     return data
 

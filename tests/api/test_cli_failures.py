@@ -33,6 +33,12 @@ DATA = Path("/srv/pixelog")
         (OSError(errno.ENOENT, "x", "/card/b"), 2, "/card/b: no such file or directory"),
         (OSError(errno.ENAMETOOLONG, "x", "/card/b"), 2, "/card/b: file name too long"),
         (OSError(errno.ENOTDIR, "x", "/srv/pixelog/tmp"), 3, "/srv/pixelog/tmp: not a directory"),
+        (
+            apsw.CorruptError("malformed"),
+            3,
+            "the log of /srv/pixelog is damaged (malformed); see pixelog verify, restore a backup: pixelog restore FILE --replace",
+        ),
+        (apsw.IOError("disk I/O error"), 3, "the log of /srv/pixelog cannot be read or written (disk I/O error); check the card"),
         (apsw.FullError("x"), 3, "the disk of /srv/pixelog, or that of temporary files, is full; free some space and try again"),
     ],
 )
@@ -139,3 +145,31 @@ def test_an_export_to_where_nothing_can_be_made_is_bad_input(tmp_path: Path, cap
     (tmp_path / "file").write_text("")
     assert main(["export", "loop", str(tmp_path / "file" / "out"), "--data", str(tmp_path / "data")]) == 2
     assert capsys.readouterr().err.startswith(f"pixelog: {tmp_path}/file/out")
+
+
+def test_a_damage_that_a_command_comes_upon_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Deep in the database, where opening it does not look: every command ends well, or with this line."""
+    with pixelog.open(tmp_path) as state:
+        state.add_media(b"cat", filename="cat.png")
+    db = apsw.Connection(str(tmp_path / "pixelog.db"))
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    root: int = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'media_items'").get
+    page_bytes: int = db.execute("PRAGMA page_size").get
+    db.close()
+    with open(tmp_path / "pixelog.db", "r+b") as file:
+        file.seek((root - 1) * page_bytes)
+        file.write(b"\xa5" * page_bytes)
+    for command in (["ls"], ["show", "cat"], ["rm", "cat"]):
+        assert main([*command, "--data", str(tmp_path)]) == 3
+        assert capsys.readouterr().err.startswith(f"pixelog: the log of {tmp_path} is damaged (")
+
+
+def test_a_backup_that_may_not_be_read_is_said_to_be_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not called something else."""
+    file = tmp_path / "pixelog.tar"
+    file.write_bytes(b"")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    assert main(["restore", str(file), "--data", str(tmp_path / "data")]) == 2
+    assert capsys.readouterr().err == f"pixelog: {file} cannot be read: permission denied; nothing was changed\n"
