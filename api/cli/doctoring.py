@@ -12,6 +12,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import shlex
 import socket
 import sys
 import time
@@ -28,7 +29,7 @@ import msgspec
 
 from api import config
 from api.cli.command import Call, Command
-from api.cli.installing import Installed, Places
+from api.cli.installing import LOW_PORTS, Installed, Places
 from api.config import Config
 from api.data import DataDirectory
 from api.device import facts
@@ -70,7 +71,10 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Case(msgspec.Struct, frozen=True):
-    """What is examined: the machine, the data directory with its configuration, the display that is meant, and who would run it."""
+    """What is examined: the machine, the data directory with its configuration, the display that is meant, and who would run it.
+
+    `closed`: the configuration is a service's own and closed to us; `settings` then hold the defaults. `low_port`: whether the unit lets that service
+    listen below 1024; None: no service is judged."""
 
     roots: Roots
     data: Path
@@ -78,6 +82,8 @@ class Case(msgspec.Struct, frozen=True):
     display: str
     user: str
     installed: bool
+    closed: bool = False
+    low_port: bool | None = None
 
     @property
     def wants_spi(self) -> bool:
@@ -216,12 +222,13 @@ def disk(case: Case) -> Finding:
     """Whether the card takes writes, and how many more."""
     found = facts.disk_of(case.roots, case.data)
     if found is None:
-        return Finding("disk", "warn", "nobody says how full the disk is", f"df -h {case.data}")
+        return Finding("disk", "warn", "nobody says how full the disk is", f"df -h {shlex.quote(str(case.data))}")
     if found.read_only:
         what = "the file system is read-only: a worn card, or the kernel stopped writing after an error"
         return Finding("disk", "bad", what, "sudo dmesg | grep -iE 'mmc|ext4'; then put a new card in and restore the backup")
     free = f"{found.free_bytes / GIB:.1f} of {found.total_bytes / GIB:.1f} GiB free"
-    mend = "sudo journalctl --vacuum-size=50M && sudo apt-get clean; or remove media: pixelog rm SLUG"
+    remove = f"remove media, whose room comes free ten minutes later: {_ours('rm SLUG', case)}"
+    mend = f"sudo journalctl --vacuum-size=50M && sudo apt-get clean; or {remove}"
     if found.free_bytes < facts.DISK_LOW_BYTES:
         return Finding("disk", "bad" if found.free_bytes < DISK_BAD_BYTES else "warn", f"nearly full: {free}", mend)
     return Finding("disk", "ok", free)
@@ -235,7 +242,9 @@ def card(case: Case) -> Finding:
     trouble = facts.storage_trouble(log)
     if trouble:
         shown = "; ".join(trouble[-CARD_LINES_MAX:])
-        return Finding("card", "warn", f"{len(trouble)} errors: {shown}", "pixelog backup FILE now; then replace the card")
+        return Finding(
+            "card", "warn", f"{len(trouble)} errors: {shown}", f"{_ours('backup FILE', case)} now; then replace the card"
+        )
     return Finding("card", "ok", "no errors since the start")
 
 
@@ -323,17 +332,23 @@ def data(case: Case) -> Finding:
         DataDirectory(case.data).check()
     except Unusable as error:
         what, _, mend = str(error).rpartition("; ")  # its text ends with what to do
-        return Finding("data", "bad", what or str(error), mend if what else f"sudo chown -R {case.user}: {case.data}")
+        return Finding(
+            "data", "bad", what or str(error), mend if what else f"sudo chown -R {case.user}: {shlex.quote(str(case.data))}"
+        )
     place = case.data
     while not place.exists():
         place = place.parent
     if not os.access(place, os.W_OK | os.X_OK):
-        mend = f"sudo chown -R {case.user}: {place}; or choose another --data"
+        # Not all that lies beside it: the folder alone, where it is missing.
+        make = f"sudo install -d -o {case.user}" if place != case.data else f"sudo chown -R {case.user}:"
+        mend = f"{make} {shlex.quote(str(case.data))}; or choose another --data"
         return Finding("data", "bad", f"{place} is not writable", mend)
     strangers = _strangers(case.data)
     if strangers:
         what = f"{len(strangers)} of the files belong to root, such as {strangers[0]}: the service cannot read them"
-        return Finding("data", "bad", what, f"sudo chown -R --reference={case.data} {case.data}")
+        return Finding(
+            "data", "bad", what, f"sudo chown -R --reference={shlex.quote(str(case.data))} {shlex.quote(str(case.data))}"
+        )
     return Finding("data", "ok", f"{case.data}{'' if place == case.data else ' (new)'}")
 
 
@@ -348,12 +363,29 @@ def _strangers(data: Path) -> list[Path]:
 def port(case: Case) -> Finding:
     """Whether the port is free, or ours."""
     settings = case.settings
+    if case.closed and settings.settings["port"].source == "default":
+        return Finding("port", "ok", f"the port is in a file of {case.user}'s; sudo pixelog doctor looks inside")
+    if settings.port in LOW_PORTS and case.low_port is False:
+        what = f"the service may not listen on {settings.port}, a port below 1024"
+        return Finding(
+            "port",
+            "bad",
+            what,
+            "install it again, with the options as before: its unit then may (sudo pixelog service install …)",
+        )
     try:
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((settings.host, settings.port))
     except OSError as error:
+        if error.errno == errno.EACCES and case.low_port:
+            if _is_pixelog(settings):
+                return Finding("port", "ok", f"pixelog answers on {settings.port}")
+            return Finding("port", "ok", f"{settings.port} is for the service; sudo pixelog doctor sees whether it is free")
+        if error.errno == errno.EACCES:
+            what = f"{settings.host}:{settings.port} cannot be used (ports below 1024 are not for every user)"
+            return Finding("port", "bad", what, "choose another --port, or let the service have it: sudo pixelog service install")
         if error.errno != errno.EADDRINUSE:
             what = f"{settings.host}:{settings.port} cannot be used ({error.strerror})"
             return Finding("port", "bad", what, "choose another --host or --port")
@@ -377,6 +409,11 @@ def _is_pixelog(settings: Config) -> bool:
             return answer.read(64) == b'{"status":"ok"}'
     except (urllib.error.URLError, OSError, ValueError):
         return False
+
+
+def _ours(words: str, case: Case) -> str:
+    """A command of pixelog's for this data directory; a service's is closed to others."""
+    return f"{'sudo ' if case.installed else ''}pixelog {words} --data {shlex.quote(str(case.data.absolute()))}"
 
 
 def _pip() -> str:
@@ -417,20 +454,21 @@ def case_of(call: Call) -> Case:
     roots = Roots.here() if options.machine is None else Roots.under(options.machine)
     installed = Installed.read(Places.below(roots.etc.parent))
     flags: dict[str, object] = {}
-    data, user, display = call.data, getpass.getuser(), None
+    data, user, display, closed, low_port = call.data, getpass.getuser(), None, False, None
     if installed is not None and options.data is None and "PIXELOG_DATA" not in os.environ:
         data, user, display = installed.data, installed.user, installed.options.get("--display")
         flags = {"host": installed.options.get("--host"), "port": installed.options.get("--port")}
+        low_port = installed.low_port
     try:
         settings = config.load(data, flags)
     except config.BadConfig:
         if os.access(data, os.X_OK):
             raise
-        settings = config.load(Path(os.devnull), flags)  # the service's own folder, closed to us: its defaults are the best guess
+        settings, closed = config.load(Path(os.devnull), flags), True
     display = options.display or display or settings.driver or "auto"
     if display == "auto":
         display = settings.driver or display
-    return Case(roots, data, settings, display, options.user or user, installed is not None)
+    return Case(roots, data, settings, display, options.user or user, installed is not None, closed, low_port)
 
 
 def _doctor(call: Call) -> int:

@@ -6,7 +6,9 @@ and nobody is told anything: for images of cards, and for tests.
 
 from __future__ import annotations
 
+import errno
 import importlib.resources
+import ipaddress
 import os
 import pwd
 import re
@@ -23,7 +25,8 @@ from typing import Any, NamedTuple
 
 from api import config, ownership
 from api.cli.command import Call, Command, Usage
-from api.data import DataDirectory
+from api.cli.listening import bind
+from api.data import CONFIG, DATABASE, DataDirectory
 
 UNIT = "pixelog.service"
 MARK = "Written by `pixelog service install`; changes belong into a drop-in: systemctl edit pixelog"
@@ -34,6 +37,14 @@ GROUPS = ("spi", "gpio", "video")
 HIDDEN = (Path("/home"), Path("/root"), Path("/run/user"))
 """What the unit's ProtectHome= hides from the service."""
 
+PASSING = (Path("/tmp"), Path("/var/tmp"), Path("/run"), Path("/dev"), Path("/proc"), Path("/sys"))
+"""Where no data outlives a restart: the first two are other folders to the service (PrivateTmp=), the rest is memory or the kernel's."""
+
+LOW_PORTS = range(1, 1024)
+"""What the kernel leaves to who has CAP_NET_BIND_SERVICE (ip_unprivileged_port_start as it comes)."""
+
+LOW_PORT_CAPABILITY = "CAP_NET_BIND_SERVICE"
+
 SYSTEMCTL_SECONDS = 90
 """A start waits for the unit to be ready; then we say how to look, instead of waiting on."""
 
@@ -41,6 +52,12 @@ STEPS_SINCE = 254
 """The version of systemd that lengthens the wait from restart to restart; before, the wait is always the same."""
 
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
+
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9_]([\w-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([\w-]{0,61}[A-Za-z0-9_])?)*\.?", re.ASCII
+)
+
+HOST_ADVICE = "take 0.0.0.0 for all addresses of this machine, or 127.0.0.1 for itself alone"
 
 SYSUSERS = """# {mark}
 g spi - -
@@ -85,18 +102,18 @@ def _install(call: Call) -> int:
     if not _USER.fullmatch(options.user):
         raise Usage(f"{options.user!r} is no name for a user; take small letters, such as pixelog")
     data = _data(call)
-    if any(data.is_relative_to(hidden) for hidden in HIDDEN):
-        raise Usage(
-            f"{data} lies in a home folder, which the service may not see; take /var/lib/pixelog, or a folder such as /srv/pixelog"
-        )
-    command = [*_program(), "up", "--data", str(data), *_up_options(call, data)]
+    settings = _settings(call, data)
+    command = [*_program(), "up", "--data", str(data), *_up_options(call)]
     if not staged:
         _need_root("install")
         _need_visible_program()
+        _need_own_folder(data)
+        _need_own_address(settings.host)
     places = Places.below(options.root or Path("/"))
     said: list[str] = []
     changed = _write(places.users, SYSUSERS.format(mark=MARK, user=options.user, data=data), said)
-    changed |= _write(places.unit, unit_text(command, data, options.user, systemd_version()), said)
+    text = unit_text(command, data, options.user, systemd_version(), settings.port in LOW_PORTS)
+    changed |= _write(places.unit, text, said)
     if staged:
         _link(places.wanted, said)
         following = f"the files are below {options.root}; they start pixelog when that root is booted"
@@ -110,8 +127,8 @@ def _install(call: Call) -> int:
     return 0
 
 
-def unit_text(command: Sequence[str], data: Path, user: str, version: int) -> str:
-    """The unit, for this version of systemd. Raises Usage."""
+def unit_text(command: Sequence[str], data: Path, user: str, version: int, low_port: bool = False) -> str:
+    """The unit, for this version of systemd. `low_port`: it listens below 1024, the one thing for which it then has a right. Raises Usage."""
     storage = f"ReadWritePaths={quoted(str(data))}"
     if data.is_relative_to("/var/lib") and data != Path("/var/lib"):
         storage = f"StateDirectory={quoted(str(data.relative_to('/var/lib')))}\nStateDirectoryMode=0750"
@@ -127,6 +144,7 @@ def unit_text(command: Sequence[str], data: Path, user: str, version: int) -> st
         "GROUPS": " ".join(GROUPS),
         "STORAGE": storage,
         "RESTART": restart,
+        "CAPABILITIES": LOW_PORT_CAPABILITY if low_port else "",
     }
     template = importlib.resources.files("api.systemd").joinpath(UNIT).read_text("utf-8")
     return re.sub(r"@([A-Z]+)@", lambda match: values[match[1]], template)
@@ -153,13 +171,41 @@ def systemd_version() -> int:
     return int(match[1]) if match else 0
 
 
-def _up_options(call: Call, data: Path) -> list[str]:
-    """The options of `up`, checked as `up` would."""
+def _settings(call: Call, data: Path) -> config.Config:
+    """The configuration with which the service will start, checked as `up` would, and for what `up` may and a service may not. Raises Usage,
+    BadConfig, UnknownDisplay."""
     from player.panels.open import check_display
 
     options = call.options
-    settings = config.load(data, {"host": options.host, "port": options.port, "display.size": options.size}, {})
+    place = data if options.root is None else options.root / data.relative_to("/")
+    flags = {"host": options.host, "port": options.port, "display.size": options.size}
+    settings = config.load(place, flags, {})
     check_display(options.display or "auto", settings.size)
+    if not _is_host(settings.host):
+        raise Usage(f"{settings.host!r} is no address and no name to listen on{_whence(settings, 'host', place)}; {HOST_ADVICE}")
+    if settings.port == 0:
+        raise Usage(
+            f"with port 0 nobody could find the service{_whence(settings, 'port', place)}; take a number such as 8420, or 80"
+        )
+    return settings
+
+
+def _is_host(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        # What has the form of an address, and is none, is not tried as a name.
+        return _HOST_NAME.fullmatch(host) is not None and re.fullmatch(r"[\d.]+", host) is None
+    return True
+
+
+def _whence(settings: config.Config, key: str, data: Path) -> str:
+    return f" ({key} in {data / CONFIG})" if settings.settings[key].source == "file" else ""
+
+
+def _up_options(call: Call) -> list[str]:
+    """The options of `up` that were given."""
+    options = call.options
     given = (("--host", options.host), ("--port", options.port), ("--display", options.display), ("--size", options.size))
     return [part for name, value in given if value is not None for part in (name, str(value))]
 
@@ -261,11 +307,12 @@ def _uninstall(call: Call) -> int:
 
 
 class Installed(NamedTuple):
-    """What an installed unit says of itself. `options` are those of `up`, by name."""
+    """What an installed unit says of itself. `options` are those of `up`, by name; `low_port`: it may listen below 1024."""
 
     data: Path
     user: str
     options: dict[str, str]
+    low_port: bool
 
     @classmethod
     def read(cls, places: Places) -> Installed | None:
@@ -278,21 +325,32 @@ class Installed(NamedTuple):
             raise Usage(f"{places.unit} cannot be read ({error.strerror})") from error
         if MARK not in text:
             raise Usage(f"{places.unit} was not written by pixelog; see systemctl status pixelog")
-        values = dict(re.findall(r"^(ExecStart|WorkingDirectory|User)=(.*)$", text, re.M))
+        values = dict(re.findall(r"^(ExecStart|WorkingDirectory|User|AmbientCapabilities)=(.*)$", text, re.M))
         words = [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(values["ExecStart"])]
         options = {name: value for name, value in pairwise(words) if name.startswith("--")}
-        return cls(Path(values["WorkingDirectory"].replace("%%", "%")), values["User"], options)
+        return cls(
+            Path(values["WorkingDirectory"].replace("%%", "%")),
+            values["User"],
+            options,
+            LOW_PORT_CAPABILITY in values.get("AmbientCapabilities", ""),
+        )
 
-    def url(self) -> str:
-        """Where the service answers on this machine."""
-        host = self.options.get("--host", "127.0.0.1")
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-        port = self.options.get("--port")
-        if port is None:
+    def url(self, status_text: str = "") -> str | None:
+        """Where the service answers on this machine: from its unit, else from its configuration, else from `status_text`, in which it tells systemd
+        the address of its page; None when none of them can be had."""
+        host, port = self.options.get("--host"), self.options.get("--port")
+        if host is None or port is None:
             try:
-                port = str(config.load(self.data, environ={}).port)
-            except config.BadConfig:
-                port = str(config.BY_NAME["port"].default)  # the service says what is wrong with its file; here is not the place
+                settings = config.load(self.data, environ={})
+            except config.BadConfig:  # closed to us, or wrong: what is wrong with it the service says itself
+                page = re.fullmatch(r"page (http://\S+)", status_text)
+                if page is not None:
+                    return page[1]
+                if port is None:
+                    return None
+                settings = config.load(Path(os.devnull), environ={})
+            host, port = host or settings.host, port or settings.port
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
@@ -306,7 +364,8 @@ def _status(call: Call) -> int:
         call.out.line("not installed; sudo pixelog service install makes it start at boot")
         return 1
     known = properties() if root is None and _booted() else {}
-    answer = _answer(f"{installed.url()}/readyz") if root is None else "not asked"
+    url = installed.url(known.get("StatusText", ""))
+    answer = "not asked" if root is not None or url is None else _answer(f"{url}/readyz")
     running = known.get("ActiveState") == "active" if known else answer == "ready"
     report: dict[str, Any] = {
         "installed": True,
@@ -332,12 +391,19 @@ def _status(call: Call) -> int:
             ("restarts", report["restarts"]),
             ("last exit", report["lastExit"]),
             ("says", report["says"]),
-            ("health", f"{answer} at {installed.url()}"),
+            ("health", f"{answer} at {url}" if url is not None else f"not asked: {_unknown_port(installed)}"),
         ]
     )
     if not running and root is None:
         call.out.line("to start it: sudo systemctl start pixelog; what it said last: journalctl -u pixelog -n 20")
-    return 0 if running and answer == "ready" else 1
+    return 0 if running and (answer == "ready" or url is None) else 1
+
+
+def _unknown_port(installed: Installed) -> str:
+    """Why nobody knows where to ask."""
+    if os.access(installed.data, os.R_OK | os.X_OK):
+        return f"the port is in {installed.data / CONFIG}, which is not right; see pixelog config --data {shlex.quote(str(installed.data))}"
+    return f"the port is in a file of {installed.user}'s; see sudo pixelog service status"
 
 
 _PROPERTIES = (
@@ -389,9 +455,48 @@ def _answer(url: str) -> str:
 
 
 def _data(call: Call) -> Path:
-    """The data directory of the service: not the one of this shell."""
+    """The data directory of the service: not the one of this shell. Raises Usage for one that a service cannot have."""
     given = call.options.data
-    return DATA_DEFAULT if given is None else Path(given).absolute()
+    if given is None:
+        return DATA_DEFAULT
+    if not Path(given).is_absolute():
+        raise Usage(f"--data {given!r} depends on where one stands; a service needs the whole path, such as {DATA_DEFAULT}")
+    # Links and `..` lead to where the folder will be; on another root they lead elsewhere.
+    data = Path(given) if call.options.root is not None and ".." not in Path(given).parts else Path(os.path.realpath(given))
+    other = f"take {DATA_DEFAULT}, or a folder such as /srv/pixelog"
+    if any(data.is_relative_to(hidden) for hidden in HIDDEN):
+        raise Usage(f"{data} lies in a home folder, which the service may not see; {other}")
+    if any(data.is_relative_to(passing) for passing in PASSING):
+        raise Usage(f"{data} lies where nothing stays, and /tmp and /var/tmp of the service are folders of its own; {other}")
+    return data
+
+
+def _need_own_folder(data: Path) -> None:
+    """All of the folder will be the service's, so nothing of others may be in it."""
+    try:
+        found = {path.name for path in data.iterdir()}
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise Usage(f"{data} cannot be used ({error.strerror}); take {DATA_DEFAULT}, or a folder such as /srv/pixelog") from error
+    if found - {"lost+found"} and not found & {DATABASE, CONFIG, "secrets"}:
+        raise Usage(
+            f"{data} holds files that are not pixelog's, and would be given to its user; take an empty folder, such as {data / 'pixelog'}"
+        )
+
+
+def _need_own_address(host: str) -> None:
+    """Whether this machine can listen there."""
+    try:
+        bind(host, 0).close()
+    except UnicodeError as error:
+        raise Usage(f"no address is known for {host!r}; {HOST_ADVICE}") from error
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise Usage(f"{host} is no address of this machine; {HOST_ADVICE}") from error
+        if (error.errno or 0) < 0:  # what a name that nobody knows is refused with has numbers of its own, below those of errno
+            raise Usage(f"no address is known for {host!r}; {HOST_ADVICE}") from error
+        raise Usage(f"{error.strerror}; {HOST_ADVICE}") from error
 
 
 def _program() -> list[str]:

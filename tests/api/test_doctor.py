@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -19,10 +20,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from machines import build
 
 from api import config
-from api.cli import doctoring
+from api.cli import doctoring, installing
 from api.cli.doctoring import Case, Finding
 from api.cli.main import main
 from api.device.facts import Roots
+from api.room import UNDO_SECONDS
 
 CMDLINE = "console=tty1 root=PARTUUID=1-02 cgroup_disable=memory\n"
 
@@ -33,12 +35,19 @@ def diagnose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., F
     monkeypatch.chdir(tmp_path)
 
     def run(
-        check: Callable[[Case], Finding], *, display: str = "ili9341", user: str = "maria", flags: Any = None, **tree: Any
+        check: Callable[[Case], Finding],
+        *,
+        display: str = "ili9341",
+        user: str = "maria",
+        flags: Any = None,
+        service: Any = None,
+        **tree: Any,
     ) -> Finding:
         shutil.rmtree(tmp_path / "machine", ignore_errors=True)
         root = build(tmp_path / "machine", **tree)
         settings = config.load(tmp_path / "data", flags, {})
-        return check(Case(Roots.under(root), tmp_path / "data", settings, display, user, False))
+        case = Case(Roots.under(root), tmp_path / "data", settings, display, user, service is not None, **(service or {}))
+        return check(case)
 
     return run
 
@@ -81,7 +90,12 @@ TROUBLES: list[tuple[str, dict[str, Any], str, str]] = [
     ("clock", {"without": ("run/",)}, "warn", "sudo timedatectl set-ntp true"),
     ("boot_clock", {"proc__sys__kernel__random__boot_id": ""}, "warn", "/proc"),
     ("disk", {"proc__self__mounts": "/dev/mmcblk0p2 / ext4 ro,noatime 0 0\n"}, "bad", "dmesg"),
-    ("card", {"dev__kmsg": "3,9,1,-;I/O error, dev mmcblk0, sector 2048 op 0x1:(WRITE)\n"}, "warn", "pixelog backup FILE"),
+    (
+        "card",
+        {"dev__kmsg": "3,9,1,-;I/O error, dev mmcblk0, sector 2048 op 0x1:(WRITE)\n"},
+        "warn",
+        "pixelog backup FILE --data ",
+    ),
     ("memory", {"proc__meminfo": "MemTotal: 437072 kB\nMemAvailable: 20000 kB\n"}, "warn", "do_boot_behaviour"),
     ("memory", {"proc__cmdline": CMDLINE}, "warn", "sudo sed -i '1s/$/ cgroup_enable=memory/' /boot/firmware/cmdline.txt"),
     ("panel_library", {}, "bad", "-m pip install 'gpiod>=2.2.2,<3'"),
@@ -110,6 +124,18 @@ def test_a_healthy_zero_2_w_lacks_nothing(diagnose: Callable[..., Finding], monk
     assert (found.status, found.mend) == ("ok", None), found
 
 
+@pytest.mark.parametrize(("service", "call"), [(None, "pixelog"), ({}, "sudo pixelog")])
+def test_room_is_made_by_a_command_that_finds_the_data(
+    diagnose: Callable[..., Finding], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, service: Any, call: str
+) -> None:
+    """A service's data is closed to others and lies where no command looks by itself; what is low here is what makes the service shed."""
+    disk = doctoring.facts.Disk(31_000_000_000, doctoring.facts.DISK_LOW_BYTES - 1, False)
+    monkeypatch.setattr(doctoring.facts, "disk_of", lambda *_: disk)
+    said = diagnose(doctoring.disk, service=service).mend or ""
+    assert said.endswith(f"ten minutes later: {call} rm SLUG --data {tmp_path}/data")
+    assert UNDO_SECONDS == 600
+
+
 @pytest.mark.parametrize(("free_mib", "status"), [(10, "bad"), (63, "bad"), (64, "warn"), (255, "warn"), (256, "ok")])
 def test_a_card_that_fills_up(
     diagnose: Callable[..., Finding], monkeypatch: pytest.MonkeyPatch, free_mib: int, status: str
@@ -135,6 +161,39 @@ def test_a_port_that_another_program_has(diagnose: Callable[..., Finding]) -> No
         found = diagnose(doctoring.port, flags={"port": port})
     assert found.status == "bad"
     assert f"sudo ss -ltnp 'sport = :{port}'" in (found.mend or "")
+
+
+@pytest.mark.parametrize(
+    ("service", "port", "status", "words"),
+    [
+        ({"closed": True, "low_port": False}, None, "ok", "sudo pixelog doctor looks inside"),
+        ({"low_port": False}, 80, "bad", "the service may not listen on 80"),
+        ({"low_port": True}, 80, "ok", "80 is for the service"),
+        (None, 80, "bad", "ports below 1024 are not for every user"),
+    ],
+)
+def test_a_port_that_is_not_known_or_not_for_all(
+    diagnose: Callable[..., Finding], monkeypatch: pytest.MonkeyPatch, service: Any, port: int | None, status: str, words: str
+) -> None:
+    """Without sudo nothing is said of a port that is not known; a low one is judged by what the unit lets the service do."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(doctoring.socket.socket, "bind", refuse)
+    monkeypatch.setattr(doctoring, "_is_pixelog", lambda _: False)
+    found = diagnose(doctoring.port, flags={"port": port}, service=service)
+    assert (found.status, words in found.what, bool(found.mend)) == (status, True, status == "bad"), found
+
+
+def test_a_missing_data_directory_is_made_and_its_neighbours_left_alone(
+    diagnose: Callable[..., Finding], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The mend names the folder itself, never the one in which it is to be."""
+    monkeypatch.setattr(doctoring.os, "access", lambda *_: False)
+    assert diagnose(doctoring.data).mend == f"sudo install -d -o maria {tmp_path}/data; or choose another --data"
+    (tmp_path / "data").mkdir()
+    assert diagnose(doctoring.data).mend == f"sudo chown -R maria: {tmp_path}/data; or choose another --data"
 
 
 def test_a_data_directory_of_a_newer_pixelog(diagnose: Callable[..., Finding], tmp_path: Path) -> None:
@@ -184,9 +243,10 @@ def test_the_installed_service_is_what_is_judged(
 ) -> None:
     """Without a word its data, user, port and display are taken from its unit."""
     monkeypatch.delenv("PIXELOG_DATA", raising=False)
+    monkeypatch.setattr(installing, "PASSING", ())  # the folders of tests lie in /tmp
     machine = build(tmp_path / "machine", etc__group="spi:x:993:\ngpio:x:992:pixelog\n")
     data = tmp_path / "elsewhere"
-    install = ["service", "install", "--root", str(machine), "--data", str(data), "--display", "st7789", "--port", "0"]
+    install = ["service", "install", "--root", str(machine), "--data", str(data), "--display", "st7789", "--port", "80"]
     assert main(install) == 0
     capsysbinary.readouterr()
     code, report = ask(capsysbinary, "--machine", str(machine))
@@ -194,6 +254,12 @@ def test_the_installed_service_is_what_is_judged(
     assert (code, found["groups"]["status"]) == (1, "bad")
     assert found["groups"]["mend"] == "sudo usermod -aG spi pixelog && sudo systemctl restart pixelog"
     assert found["data"]["what"] == f"{data} (new)"
+    # Installed before it had a low port: the unit does not let the service listen there.
+    unit = machine / "etc/systemd/system/pixelog.service"
+    assert "service may not" not in found["port"]["what"]
+    unit.write_text(unit.read_text().replace("CAP_NET_BIND_SERVICE", ""))
+    _, report = ask(capsysbinary, "--machine", str(machine))
+    assert {check["name"]: check for check in report["checks"]}["port"]["what"].startswith("the service may not listen on 80")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -218,7 +284,7 @@ IN_THE_DOCUMENT: list[tuple[str, dict[str, Any], int | None]] = [
     ("gpio", {"flags": {"display.cs": "CE0"}}, None),
     ("panel_library", {}, None),
     ("disk", {"proc__self__mounts": "/dev/mmcblk0p2 / ext4 ro,noatime 0 0\n"}, None),
-    ("disk", {}, 200),
+    ("disk", {"service": {}}, 200),
     ("power", {"sys__class__hwmon__hwmon1__in0_lcrit_alarm": "1"}, None),
     ("power", {"sys__devices__platform__soc__soc:firmware__get_throttled": "50000"}, None),
     ("memory", {"proc__cmdline": CMDLINE}, None),
@@ -226,7 +292,9 @@ IN_THE_DOCUMENT: list[tuple[str, dict[str, Any], int | None]] = [
 """Troubles of the table in docs/raspberry-pi.md; with so many MiB free, where that matters."""
 
 
-def test_the_document_says_what_the_doctor_says(diagnose: Callable[..., Finding], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_document_says_what_the_doctor_says(
+    diagnose: Callable[..., Finding], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Each row of the table of troubles is the doctor's sentence with the doctor's mend, to the letter."""
     page = (Path(__file__).parents[2] / "docs/raspberry-pi.md").read_text()
     table = page.split("<!-- doctor -->")[1].split("<!-- /doctor -->")[0]
@@ -240,6 +308,6 @@ def test_the_document_says_what_the_doctor_says(diagnose: Callable[..., Finding]
                 disk = doctoring.facts.Disk(29 * 1024**3, free_mib * 1024**2, False)
                 patch.setattr(doctoring.facts, "disk_of", lambda *_, disk=disk: disk)
             found = diagnose(getattr(doctoring, check), **tree)
-        mend = (found.mend or "").replace("|", "\\|")
+        mend = (found.mend or "").replace("|", "\\|").replace(str(tmp_path / "data"), "/var/lib/pixelog")
         rows.append(f"| {found.name}: {found.what} | `{mend}` |")
     assert table.strip().splitlines()[2:] == rows

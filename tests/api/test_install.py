@@ -32,6 +32,12 @@ from api.notify import Notifier
 EXPOSURE_MAX = 3.0
 
 
+@pytest.fixture
+def stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folders of tests count as such that stay, although they lie in /tmp."""
+    monkeypatch.setattr(installing, "PASSING", ())
+
+
 def install(root: Path, *options: str) -> Path:
     """`pixelog service install` below a root; the unit's file."""
     assert main(["service", "install", "--root", str(root), *options]) == 0
@@ -80,6 +86,7 @@ def test_another_install_changes_only_what_was_asked(tmp_path: Path) -> None:
     assert {name for name in after if before[name] != after[name]} == {"etc/systemd/system/pixelog.service"}
 
 
+@pytest.mark.usefixtures("stays")
 def test_uninstall_leaves_the_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The files are gone, the data is named and untouched; a second time there is nothing to remove."""
     data = tmp_path / "data"
@@ -124,21 +131,119 @@ def test_somebody_elses_unit_is_left_alone(tmp_path: Path, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "said"),
     [
-        ["--user", "Bad User"],
-        ["--display", "nosuch"],
-        ["--port", "70000"],
-        ["--size", "big"],
-        ["--display", "st7789", "--size", "7x7"],
-        ["--data", "/home/pi/pixelog-data"],
-        ["--data", "/root/pixelog"],
+        (["--user", "Bad User"], "take small letters, such as pixelog"),
+        (["--display", "nosuch"], "there are auto"),
+        (["--port", "70000"], "a number from 0 to 65535"),
+        (["--port", "0"], "take a number such as 8420, or 80"),
+        (["--host", "a b"], "take 0.0.0.0 for all addresses of this machine"),
+        (["--host", "http://pi.local"], "take 0.0.0.0 for all addresses of this machine"),
+        (["--host", "300.1.2.3"], "take 0.0.0.0 for all addresses of this machine"),
+        (["--size", "big"], "WIDTHxHEIGHT"),
+        (["--display", "st7789", "--size", "7x7"], "7x7"),
+        (["--data", "/home/pi/pixelog-data"], "take /var/lib/pixelog, or a folder such as /srv/pixelog"),
+        (["--data", "/root/pixelog"], "take /var/lib/pixelog, or a folder such as /srv/pixelog"),
+        (["--data", "/srv/../home/pi/pixelog"], "take /var/lib/pixelog, or a folder such as /srv/pixelog"),
+        (["--data", "/tmp/pixelog"], "take /var/lib/pixelog, or a folder such as /srv/pixelog"),
+        (["--data", "/var/tmp/pixelog"], "take /var/lib/pixelog, or a folder such as /srv/pixelog"),
+        (["--data", "/dev/shm/pixelog"], "take /var/lib/pixelog, or a folder such as /srv/pixelog"),
+        (["--data", "pixelog-data"], "needs the whole path, such as /var/lib/pixelog"),
+        (["--data", ""], "needs"),
     ],
 )
-def test_what_up_would_refuse_is_refused(tmp_path: Path, options: list[str]) -> None:
-    """Wrong options are found now and not at the next boot; nothing is written."""
+def test_what_could_never_start_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    """Wrong options are found now and not at the next boot; one line says what to do, and nothing is written."""
     assert main(["service", "install", "--root", str(tmp_path), *options]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert (len(lines), said in lines[0]) == (1, True), lines
     assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::", "fe80::1%eth0", "localhost", "pi.local", "my_pi", "pi-2.example."])
+def test_addresses_and_names_are_taken(tmp_path: Path, host: str) -> None:
+    """In every form in which a machine may be named."""
+    assert install(tmp_path, "--host", host).is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("port = 0\n", "(port in {file})"), ('host = "a b"\n', "(host in {file})"), ("prot = 1\n", "{file}")],
+)
+def test_what_the_file_sets_is_checked_too(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str) -> None:
+    """On a staged root, that root's own file; the message names it."""
+    file = tmp_path / "var/lib/pixelog/pixelog.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    assert main(["service", "install", "--root", str(tmp_path)]) == 2
+    assert said.format(file=file) in capsys.readouterr().err
+    assert list(files(tmp_path)) == ["var/lib/pixelog/pixelog.toml"]
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stays: None) -> Path:
+    """A root that counts as this machine's own; systemd is not there, so that nothing is started."""
+    here = Places.below(tmp_path / "machine")
+    monkeypatch.setattr(Places, "below", lambda root: here)
+    monkeypatch.setattr(installing, "_need_root", lambda action: None)
+    monkeypatch.setattr(installing, "_need_visible_program", lambda: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path / "machine"
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("192.0.2.1", "192.0.2.1 is no address of this machine"),
+        ("a..b", "is no address"),
+        ("pixelog.invalid", "no address is known"),
+    ],
+)
+def test_an_address_of_another_machine_is_refused(
+    machine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], host: str, said: str
+) -> None:
+    """On the machine itself the address is tried."""
+    assert main(["service", "install", "--host", host, "--data", str(tmp_path / "data")]) == 2
+    assert said in capsys.readouterr().err
+    assert files(tmp_path) == {}
+
+
+def test_a_folder_with_files_of_others_is_not_given_away(
+    machine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All below the data directory becomes the service's: of the whole of /srv that would be too much."""
+    theirs, ours = tmp_path / "srv", tmp_path / "ours"
+    theirs.mkdir()
+    (theirs / "letters.txt").write_text("dear")
+    (ours / "secrets").mkdir(parents=True)
+    (ours / "lost+found").mkdir()
+    assert main(["service", "install", "--data", str(theirs)]) == 2
+    assert f"take an empty folder, such as {theirs}/pixelog" in capsys.readouterr().err
+    assert main(["service", "install", "--data", str(ours)]) == 2
+    assert "systemd-sysusers is not there" in capsys.readouterr().err  # it went on
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "capability"),
+    [
+        (["--port", "80"], "", "CAP_NET_BIND_SERVICE"),
+        (["--port", "1023"], "", "CAP_NET_BIND_SERVICE"),
+        (["--port", "1024"], "port = 80\n", ""),
+        ([], "port = 80\n", "CAP_NET_BIND_SERVICE"),
+        ([], "", ""),
+    ],
+)
+def test_a_low_port_is_the_one_right_that_a_service_may_have(
+    tmp_path: Path, options: list[str], text: str, capability: str
+) -> None:
+    """Below 1024, by option or by file, the unit has the capability for it; else it has none."""
+    file = tmp_path / "var/lib/pixelog/pixelog.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    unit = Unit(install(tmp_path, *options))
+    assert (unit.values["CapabilityBoundingSet"], unit.values["AmbientCapabilities"]) == ([capability], [capability])
 
 
 def test_it_needs_root(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,6 +255,7 @@ def test_it_needs_root(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     assert "sudo" in said[0]
 
 
+@pytest.mark.usefixtures("stays")
 def test_status_without_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """On a machine without it the words stay plain: installed, not running, nobody answers, and what to do."""
     unit = install(tmp_path, "--data", str(tmp_path / "data"), "--port", "1")
@@ -164,6 +270,7 @@ def test_status_without_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert "no answer at http://127.0.0.1:1" in said.out
 
 
+@pytest.mark.usefixtures("stays")
 def test_installing_without_systemd_says_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -228,6 +335,68 @@ def test_how_it_ended(known: dict[str, str], words: str | None) -> None:
     assert ending(known) == words
 
 
+def status_of(monkeypatch: pytest.MonkeyPatch, unit: Path, config_of: Callable[..., Any], status_text: str) -> list[str]:
+    """`pixelog service status` where systemd says that it runs and `config_of` reads the configuration; the addresses that were asked."""
+    asked: list[str] = []
+    places = Places(unit, unit, unit.parent / "multi-user.target.wants/pixelog.service")
+    monkeypatch.setattr(Places, "below", lambda root: places)
+    monkeypatch.setattr(installing, "_booted", lambda: True)
+    known = {"ActiveState": "active", "UnitFileState": "enabled", "NRestarts": "0", "StatusText": status_text}
+    monkeypatch.setattr(installing, "properties", lambda: known)
+    monkeypatch.setattr(installing, "_answer", lambda url: asked.append(url) or "ready")
+    monkeypatch.setattr(installing.config, "load", config_of)
+    assert main(["service", "status"]) == 0
+    return asked
+
+
+def closed(data: Path, *_: Any, **__: Any) -> Any:
+    """What somebody without rights gets of the service's configuration."""
+    if data == Path(os.devnull):
+        return installing.config.Config(
+            {name: installing.config.Setting(key.default, "default") for name, key in installing.config.BY_NAME.items()}
+        )
+    raise installing.config.BadConfig(f"{data}/pixelog.toml cannot be read (Permission denied); check owner and permissions")
+
+
+@pytest.mark.parametrize(
+    ("options", "status_text", "asked"),
+    [
+        (["--port", "9000"], "", ["http://127.0.0.1:9000/readyz"]),
+        (["--port", "9000", "--host", "0.0.0.0"], "page http://192.168.1.7:9000", ["http://127.0.0.1:9000/readyz"]),
+        ([], "page http://192.168.1.7:8500", ["http://192.168.1.7:8500/readyz"]),
+        ([], "the player does not go on", []),
+    ],
+)  # fmt: skip
+def test_status_without_rights_asks_the_right_port_or_none(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    status_text: str,
+    asked: list[str],
+) -> None:
+    """The unit is everybody's to read, and so is what the service told systemd; where neither names the port, that is said."""
+    unit = install(tmp_path, *options)
+    capsys.readouterr()
+    assert status_of(monkeypatch, unit, closed, status_text) == asked
+    said = capsys.readouterr().out
+    assert ("ready at " in said) == bool(asked)
+    assert ("8420" in said, "not asked: the port is in" in said) == (False, not asked)
+
+
+@pytest.mark.usefixtures("stays")
+def test_status_takes_host_and_port_from_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the unit names none of them, they are those of pixelog.toml."""
+    unit = install(tmp_path, "--data", str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/pixelog.toml").write_text('host = "127.0.0.9"\nport = 9001\n')
+    assert status_of(monkeypatch, unit, installing.config.load, "") == ["http://127.0.0.9:9001/readyz"]
+    assert "ready at http://127.0.0.9:9001" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("stays")
 def test_an_installation_is_read_back(tmp_path: Path) -> None:
     """Data, user and address are found again in the unit."""
     install(tmp_path, "--data", str(tmp_path / "my data"), "--user", "kiosk", "--host", "0.0.0.0", "--port", "8500")
@@ -247,18 +416,20 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.systemd
+@pytest.mark.parametrize("options", [[], ["--port", "80"]])
 @pytest.mark.parametrize("data", ["/var/lib/pixelog", "/srv/my media"])
-def test_systemd_accepts_the_unit(tmp_path: Path, data: str) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path, data: str, options: list[str]) -> None:
     """`systemd-analyze verify` has nothing to say."""
-    unit = install(tmp_path, "--data", data, "--display", "ili9341")
+    unit = install(tmp_path, "--data", data, "--display", "ili9341", *options)
     said = analyze("verify", str(unit))
     assert (said.returncode, said.stderr, said.stdout) == (0, "", "")
 
 
 @pytest.mark.systemd
-def test_the_unit_is_shut_in(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["--port", "80"]])
+def test_the_unit_is_shut_in(tmp_path: Path, options: list[str]) -> None:
     """`systemd-analyze security` rates the exposure at most 3."""
-    said = analyze("security", "--offline=true", "--no-pager", str(install(tmp_path)))
+    said = analyze("security", "--offline=true", "--no-pager", str(install(tmp_path, *options)))
     found = re.search(r"Overall exposure level for pixelog\.service: ([\d.]+)", said.stdout)
     assert found is not None, said.stderr
     assert float(found[1]) <= EXPOSURE_MAX
@@ -318,7 +489,7 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def house(tmp_path: Path, stays: None) -> Iterator[House]:
     """An installed unit; whatever runs of it at the end is stopped."""
     one = House(tmp_path)
     yield one
