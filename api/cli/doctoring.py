@@ -14,6 +14,7 @@ import os
 import platform
 import shlex
 import socket
+import stat
 import sys
 import time
 import urllib.error
@@ -31,7 +32,7 @@ from api import config
 from api.cli.command import Call, Command
 from api.cli.installing import LOW_PORTS, Installed, Places
 from api.config import Config
-from api.data import DataDirectory
+from api.data import CONFIG, DataDirectory
 from api.device import facts
 from api.device.facts import Roots
 from eventstore.clock import SystemClock
@@ -353,11 +354,17 @@ def data(case: Case) -> Finding:
 
 
 def _strangers(data: Path) -> list[Path]:
-    """What root has left in a directory of somebody else's, near its top: secrets, blobs and packs have their folders there."""
+    """What root has left in a directory of somebody else's, near its top: secrets, blobs and packs have their folders there. The configuration may
+    be root's if everybody may read it: the service only reads it."""
     if not data.is_dir() or data.stat().st_uid == 0:
         return []
     near = [*data.glob("*"), *data.glob("*/*")]
-    return sorted(path.relative_to(data) for path in near if path.lstat().st_uid == 0)
+    return sorted(path.relative_to(data) for path in near if path.lstat().st_uid == 0 and not _is_plain_config(path, data))
+
+
+def _is_plain_config(path: Path, data: Path) -> bool:
+    found = path.lstat()
+    return path == data / CONFIG and stat.S_ISREG(found.st_mode) and bool(found.st_mode & stat.S_IROTH)
 
 
 def port(case: Case) -> Finding:

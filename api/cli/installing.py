@@ -343,7 +343,7 @@ class Installed(NamedTuple):
             try:
                 settings = config.load(self.data, environ={})
             except config.BadConfig:  # closed to us, or wrong: what is wrong with it the service says itself
-                page = re.fullmatch(r"page (http://\S+)", status_text)
+                page = re.match(r"page (http://[^\s,]+)", status_text)
                 if page is not None:
                     return page[1]
                 if port is None:

@@ -277,6 +277,20 @@ def test_files_that_root_left_in_a_services_directory_are_told(diagnose: Callabl
     assert diagnose(doctoring.data).status == "ok"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize(("mode", "status"), [(0o644, "ok"), (0o600, "bad")])
+def test_a_configuration_that_root_wrote_is_in_order(
+    diagnose: Callable[..., Finding], tmp_path: Path, mode: int, status: str
+) -> None:
+    """With `sudo nano` it is root's, and the service can read it, unless it is closed."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "pixelog.toml").write_text("port = 9000\n")
+    (data / "pixelog.toml").chmod(mode)
+    os.chown(data, 54_321, 54_321)
+    assert diagnose(doctoring.data).status == status
+
+
 IN_THE_DOCUMENT: list[tuple[str, dict[str, Any], int | None]] = [
     ("clock", {"without": ("run/",)}, None),
     ("spi", {"without": ("dev/spidev",), "boot__firmware__config_dot_txt": ""}, None),

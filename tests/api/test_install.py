@@ -364,6 +364,7 @@ def closed(data: Path, *_: Any, **__: Any) -> Any:
         (["--port", "9000"], "", ["http://127.0.0.1:9000/readyz"]),
         (["--port", "9000", "--host", "0.0.0.0"], "page http://192.168.1.7:9000", ["http://127.0.0.1:9000/readyz"]),
         ([], "page http://192.168.1.7:8500", ["http://192.168.1.7:8500/readyz"]),
+        ([], "page http://[fd00::7]:8500, no panel; see pixelog doctor", ["http://[fd00::7]:8500/readyz"]),
         ([], "the player does not go on", []),
     ],
 )  # fmt: skip

@@ -12,6 +12,8 @@ import pytest
 
 from api import config
 from api.cli.main import COMMANDS, _command, _common, _Parser, _points  # pyright: ignore[reportPrivateUsage]
+from api.commands.access import OFFER_TTL_US
+from api.pairing import OFFERS_MAX, RENEW_US
 from player.panels.bus import Wiring
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -65,6 +67,13 @@ def test_every_setting_of_the_manual_is_one(page: str, tmp_path: Path) -> None:
         settings = config.load(tmp_path, {}, {})
         for key, value in tomllib.loads(block)["display"].items():
             assert settings.get(f"display.{key}") == value
+
+
+def test_how_long_the_panel_offers_to_pair() -> None:
+    """The manual says a day; each code is followed by the next a little before it ends."""
+    page = (DOCS / "raspberry-pi.md").read_text()
+    hours = OFFERS_MAX * (OFFER_TTL_US - RENEW_US) / 3_600_000_000
+    assert (hours, "for a day after each start of the service" in page) == (24.0, True)
 
 
 @pytest.mark.parametrize("panel", ['2.4" ILI9341', '1.3" ST7789'])
