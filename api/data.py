@@ -65,10 +65,12 @@ class DataDirectory:
     def open_store(self, clock: Clock | None = None) -> EventStore:
         """Check, create and open the log. Raises Unusable."""
         self.check()
-        if not self.database.exists() and self.blobs.is_dir() and any(path.is_file() for path in self.blobs.rglob("*")):
+        begun = self.database.exists() and self.database.stat().st_size > 0
+        if not begun and self.blobs.is_dir() and any(path.is_file() for path in self.blobs.rglob("*")):
             raise Unusable(
                 "damaged",
-                f"{self.database} is missing, but there are files of media; put it back, or restore a backup: pixelog restore FILE --replace",
+                f"{self.database} is {'empty' if self.database.exists() else 'missing'}, but there are files of media; "
+                "put it back, or restore a backup: pixelog restore FILE --replace",
             )
         self.create()
         return EventStore.open(self.database, clock=clock)

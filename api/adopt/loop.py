@@ -320,6 +320,8 @@ def _jobs(found: Any, findings: Findings) -> dict[str, dict[str, Any]]:
 def _read_database(path: Path, name: str, findings: Findings) -> Library:
     with copied_database(path, name) as db:
         missing = [table for table in ("media", "loop_order", "settings", "processing_jobs") if not has_table(db, table)]
+        if len(missing) == 4 and db.execute("SELECT count(*) FROM sqlite_schema").get:
+            raise Unreadable(name, "it has none of LOOP's tables; this is not LOOP's database")
         if missing and len(missing) < 4:
             findings.warn(name, "IR-0.8", f"it has no table {', '.join(missing)}; taken as empty")
         media, order, settings, jobs = (

@@ -108,11 +108,13 @@ def no_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class Command(NamedTuple):
-    """What a command does. `run(call)` returns the exit code; `points`: its arguments may be points such as -10m."""
+    """What a command does. `run(call)` returns the exit code; `points`: its arguments may be points such as -10m; `data`: what --data means to it,
+    where that is not the usual."""
 
     run: Callable[[Call], int]
     arguments: Callable[[argparse.ArgumentParser], None] = no_arguments
     points: bool = False
+    data: str | None = None
 
 
 def standard_out(json: bool) -> Out:

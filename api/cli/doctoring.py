@@ -52,9 +52,6 @@ GPIOD_LEAST = (2, 2, 2)
 CLOCK_SANE_S = 1_735_689_600
 """2025-01-01: a wall clock before it was never set."""
 
-DISK_BAD_BYTES = 64 * 1024**2
-"""Below this uploads fail, and soon the log cannot grow."""
-
 CARD_LINES_MAX = 3
 """Lines of the kernel's log that are shown; the mend shows the others."""
 
@@ -231,7 +228,7 @@ def disk(case: Case) -> Finding:
     remove = f"remove media, whose room comes free ten minutes later: {_ours('rm SLUG', case)}"
     mend = f"sudo journalctl --vacuum-size=50M && sudo apt-get clean; or {remove}"
     if found.free_bytes < facts.DISK_LOW_BYTES:
-        return Finding("disk", "bad" if found.free_bytes < DISK_BAD_BYTES else "warn", f"nearly full: {free}", mend)
+        return Finding("disk", "bad" if found.free_bytes < facts.DISK_BAD_BYTES else "warn", f"nearly full: {free}", mend)
     return Finding("disk", "ok", free)
 
 

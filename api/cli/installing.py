@@ -59,6 +59,8 @@ _HOST_NAME = re.compile(
 
 HOST_ADVICE = "take 0.0.0.0 for all addresses of this machine, or 127.0.0.1 for itself alone"
 
+SAID_BY_UNIT = "not needed: the unit says where the data is"
+
 SYSUSERS = """# {mark}
 g spi - -
 g gpio - -
@@ -538,6 +540,6 @@ def _must(command: list[str], otherwise: str) -> None:
         raise Usage(f"{otherwise} ({why[-1] if why else f'exit code {said.returncode}'})")
 
 
-INSTALL = Command(_install, _install_arguments)
-UNINSTALL = Command(_uninstall, _root_argument)
-STATUS = Command(_status, _root_argument)
+INSTALL = Command(_install, _install_arguments, data="the data directory of the service (default: /var/lib/pixelog)")
+UNINSTALL = Command(_uninstall, _root_argument, data=SAID_BY_UNIT)
+STATUS = Command(_status, _root_argument, data=SAID_BY_UNIT)

@@ -125,7 +125,7 @@ def _run(argv: list[str]) -> int:
     command: Command = getattr(importlib.import_module(module), attribute)
     parser = _Parser(prog=f"pixelog {name}", description=_sentence(entry.summary), epilog=f"example: pixelog {entry.example}")
     command.arguments(parser)
-    _common(parser)
+    _common(parser, command.data)
     options = parser.parse_args(_points(rest) if command.points else rest)
     out = standard_out(options.json)
     data = _data(options.data)
@@ -167,8 +167,9 @@ class _Parser(argparse.ArgumentParser):
         raise Usage(f"{message}; see {self.prog} --help")
 
 
-def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", metavar="DIR", help=f"the data directory (default: $PIXELOG_DATA, else ./{DATA_DEFAULT})")
+def _common(parser: argparse.ArgumentParser, data: str | None) -> None:
+    usual = f"the data directory (default: $PIXELOG_DATA, else ./{DATA_DEFAULT})"
+    parser.add_argument("--data", metavar="DIR", help=data or usual)
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
     parser.add_argument("--debug", action="store_true", help="show the traceback of a failure")
 

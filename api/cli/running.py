@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING
 
@@ -74,7 +75,7 @@ def _bind(settings: Config) -> socket.socket:
 
 _BIND_ADVICE = {
     errno.EADDRINUSE: "choose another --port, or stop what uses it",
-    errno.EACCES: "ports below 1024 are for root; choose another --port",
+    errno.EACCES: "ports below 1024 are for the service (sudo pixelog service install --port …) and for root; else choose another --port",
     errno.EADDRNOTAVAIL: "that is no address of this machine; choose another --host: 0.0.0.0 listens on all that it has, 127.0.0.1 for itself alone",
 }
 
@@ -87,7 +88,8 @@ def address_of(host: str, port: int) -> str:
     """The URL under which a person reaches a service that listens here."""
     if host in ("0.0.0.0", "::"):
         host = _own_address() or socket.gethostname()
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    place = f"[{host}]" if ":" in host else host
+    return f"http://{place}" if port == 80 else f"http://{place}:{port}"
 
 
 def _own_address() -> str | None:
@@ -148,6 +150,7 @@ def _up(call: Call) -> int:
     from api.cli.pulse import Pulse, Turns
     from api.cli.up import Part, Supervisor, answers
     from api.notify import Notifier
+    from api.room import sweep_temporary
     from player.screen import ScreenReader
 
     notifier = Notifier.from_environment()
@@ -155,6 +158,8 @@ def _up(call: Call) -> int:
     _check_display(call, settings)
     data = DataDirectory(call.data)
     data.check()
+    if data.temporary.is_dir():  # what a killed writer left may be all the room that a full disk has
+        sweep_temporary(data.temporary, time.time())
     data.create()
     # Here, so that who is there already is said once and not by each part. Given back at once: the parts take them.
     for lock in (data.lock, data.player_lock):

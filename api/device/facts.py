@@ -34,6 +34,9 @@ HOT_CELSIUS, COOL_CELSIUS = 80.0, 75.0
 DISK_LOW_BYTES, DISK_ENOUGH_BYTES = 256 * 1024**2, 320 * 1024**2
 """Below the first a film no longer fits; above the second it is enough again."""
 
+DISK_BAD_BYTES = 64 * 1024**2
+"""Below this the next uploads fail, and soon the log cannot grow."""
+
 DISK_KEPT_BYTES = 32 * 1024**2
 """What uploads and preparations leave free: commands, too, take room, and the one that removes something must find it. A pack of some hundred frames
 would not fit anyway."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from api.device.facts import DISK_BAD_BYTES
 from api.http.problems import Problem
 from api.http.requests import Call
 from api.http.responses import NO_STORE, json
@@ -13,9 +14,6 @@ from eventstore.connection import READERS_MAX
 from eventstore.store import EventStore
 from eventstore.writer import Writer
 from projections import folding, rebuilding
-
-FREE_BYTES_LOW = 64 * 1024 * 1024
-"""Below this uploads will soon fail."""
 
 _RESTART = "restart pixelog; if it happens again, check the card and restore a backup: pixelog restore FILE"
 
@@ -71,8 +69,13 @@ def _checks(call: Call) -> dict[str, Check]:
             ),
             "projections": _projections(head.position - folded, unknown),
             "disk": Check("ok", free_bytes, "bytes free")
-            if free_bytes >= FREE_BYTES_LOW
-            else Check("degraded", free_bytes, "bytes free", "remove media that nobody needs, or take a larger card"),
+            if free_bytes >= DISK_BAD_BYTES
+            else Check(
+                "degraded",
+                free_bytes,
+                "bytes free",
+                "remove media that nobody needs (makes room after ten minutes), or take a larger card",
+            ),
             "player": Check("ok", "live") if live else Check("degraded", "none", mend="start one: pixelog player, or pixelog up"),
         }
         | ({} if store.writer is None else {"writer": _writer(store.writer)})

@@ -917,3 +917,14 @@ def counted(data: DataDirectory) -> int:
         return 0
     finally:
         database.close()
+
+
+def test_a_database_of_another_program_is_refused(move: Move, capsys: pytest.CaptureFixture[str]) -> None:
+    """With none of LOOP's tables it is not LOOP's; an empty one is that of a device that was just upgraded."""
+    sqlite3.connect(move.media / "media.db").execute("CREATE TABLE notes (text)").connection.close()
+    assert main(["adopt", "loop", str(move.source), "--data", str(move.data.root)]) == 2
+    assert "media.db: it has none of LOOP's tables" in capsys.readouterr().err
+    assert not move.data.root.exists()
+    (move.media / "media.db").write_bytes(b"")
+    move.index({"a": item("a")})
+    assert move.adopt().imported == 1

@@ -41,6 +41,15 @@ def test_every_command_has_help_with_an_example(name: str, capsys: pytest.Captur
     assert "--json" in out
 
 
+def test_help_says_where_the_data_of_the_service_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not where a shell's would be."""
+    for name, said in (("install", "/var/lib/pixelog"), ("uninstall", "the unit says"), ("status", "the unit says")):
+        assert main(["service", name, "--help"]) == 0
+        out = capsys.readouterr().out
+        assert said in out
+        assert "pixelog-data" not in out
+
+
 def test_the_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """`pixelog --help` names all commands, `pixelog replay --help` those of the group."""
     assert main(["--help"]) == 0

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from api.cli.listening import bind
 from api.cli.main import main
+from api.cli.running import address_of
 
 NO_ADDRESS = "no address is known for {host!r}; choose another --host: 0.0.0.0 listens on all addresses of this machine"
 
@@ -38,3 +40,19 @@ def test_a_port_that_is_taken_is_to_blame(tmp_path: Path, capsys: pytest.Capture
         assert main(["serve", "--port", str(port), "--data", str(tmp_path)]) == 2
     said = f"pixelog: 127.0.0.1:{port}: Address already in use; choose another --port, or stop what uses it\n"
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1"])
+def test_under_a_service_manager_an_address_may_come_later(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At boot the network may not have given this machine its address yet."""
+    with pytest.raises(OSError, match="Cannot assign"):
+        bind(host, 0)
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/nobody")
+    bind(host, 0).close()
+
+
+def test_the_usual_port_of_the_web_is_not_said() -> None:
+    """Nobody has to type it, and the panel has little room."""
+    assert [address_of("pi.local", 80), address_of("::1", 80), address_of("pi.local", 8420)] == [
+        "http://pi.local", "http://[::1]", "http://pi.local:8420",
+    ]  # fmt: skip

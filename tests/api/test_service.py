@@ -233,3 +233,17 @@ def test_a_directory_that_cannot_be_one_says_so(tmp_path: Path) -> None:
     with pytest.raises(Unusable):
         pixelog.open(tmp_path / "other")
     assert (tmp_path / "other" / "pixelog.db").read_bytes()[:5] == b"not a"
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty file"])
+def test_media_without_their_log_are_no_new_directory(tmp_path: Path, left: str) -> None:
+    """A database that was lost is not made anew over what it named: that would be swept away."""
+    with pixelog.open(tmp_path) as service:
+        service.add_media(b"x", filename="x")
+    database = tmp_path / "pixelog.db"
+    database.unlink()
+    if left == "an empty file":
+        database.touch()
+    with pytest.raises(Unusable, match=r"(missing|empty), but there are files of media"):
+        pixelog.open(tmp_path)
+    assert [path.read_bytes() for path in (tmp_path / "blobs").rglob("*/*")] == [b"x"]
