@@ -1,4 +1,4 @@
-/** Requests to the service, and their failures as sentences. No state; no DOM. */
+/** Requests to the service, and their failures as sentences. */
 
 export const BASE = "/api/v1";
 
@@ -8,7 +8,7 @@ export const mediaPath = (slug, rest = "") => `/media/${encodeURIComponent(slug)
 const SENTENCES = {
 	0: "pixelog cannot be reached. Is it running, and is this device on the same network?",
 	401: "This browser is not signed in. Scan the code on the panel, or open a link from “pixelog pair”.",
-	412: "It was changed elsewhere at the same moment, so this was not done. It is shown now as it is.",
+	412: "Somebody else changed it at the same moment, so this was not done. It is shown as it is now.",
 	500: "pixelog met an error of its own. Its log says more.",
 	507: "The disk is full. What you remove makes room after ten minutes; or make room on the card.",
 };
@@ -16,7 +16,7 @@ const SENTENCES = {
 // A service that takes longer is not there.
 const ANSWER_MS = 30_000;
 
-/** A request that did not succeed: `status` (0: no answer), and a `message` for people. */
+/** `status` (0: no answer), and a `message` for people. */
 export class Refused extends Error {
 	constructor(status, problem, retryAfter) {
 		super(sentence(status, problem, retryAfter));
@@ -36,7 +36,7 @@ export function sentence(status, problem, retryAfter) {
 
 const capital = (text) => text && text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
-/** Ask the service; `tag`: do it only if the resource has that ETag still. Answers `{body, headers}`; throws Refused. */
+/** `tag`: only if the resource has that ETag still. Answers `{body, headers}`; throws Refused. */
 async function request(method, path, body, { signal = AbortSignal.timeout(ANSWER_MS), tag } = {}) {
 	const options = { method, signal, cache: "no-cache", headers: tag ? { "If-Match": tag } : {} };
 	if (body !== undefined) {
@@ -57,5 +57,5 @@ export const put = (path, body, options) => request("PUT", path, body, options);
 export const patch = (path, body) => request("PATCH", path, body);
 export const remove = (path) => request("DELETE", path);
 
-/** A key that makes a repeated request the same request; `crypto.randomUUID` needs TLS. */
+/** Makes a repeated request the same request; `crypto.randomUUID` needs TLS. */
 export const newKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");

@@ -15,19 +15,21 @@ import { uploadsFromAnywhere } from "./uploads.js";
 // Views by the name that addresses and symbols have.
 const VIEWS = { panel: "Panel", loop: "Loop", library: "Library", message: "Message", settings: "Settings" };
 
-// A narrow screen shows the view that the address names; a wide one all, and the address scrolls.
+const views = document.querySelectorAll(".view");
+
+// A narrow screen shows the view that the address names, a wide one all.
 function view() {
 	const name = location.hash.slice(1);
 	const shown = Object.hasOwn(VIEWS, name) ? name : "panel";
-	for (const place of document.querySelectorAll(".view")) place.classList.toggle("away", place.id !== shown);
+	for (const place of views) place.classList.toggle("away", place.id !== shown);
 	for (const link of at("tabs").children) link.ariaCurrent = link.hash === `#${shown}` ? "page" : null;
 	const narrow = matchMedia("(max-width: 899px)").matches;
-	at(shown).tabIndex = -1;
 	if (name) at(shown).focus({ preventScroll: narrow });
 	if (narrow) scrollTo(0, 0);
 }
 
 at("tabs").append(...Object.entries(VIEWS).map(([name, label]) => make("a", { href: `#${name}` }, icon(name), label)));
+for (const place of views) place.tabIndex = -1;
 for (const place of document.querySelectorAll("[data-icon]")) place.prepend(icon(place.dataset.icon));
 for (const part of [connection, panel, loop, library, itemSheet, uploadsFromAnywhere, messages, settings, history]) part();
 addEventListener("hashchange", view);

@@ -1,4 +1,4 @@
-/** Whether the page hears the service, always to be seen; and what is wrong with the panel, when something is. */
+/** Whether the page hears the service, always to be seen; and what is wrong with the panel. */
 
 import { get } from "./api.js";
 import { at, button, icon, make, renew, setText } from "./dom.js";
@@ -44,7 +44,7 @@ function notices() {
 	return found;
 }
 
-// Who was never signed in is brought to where that is done; a shared worker may not know yet that it has been.
+// A stranger is brought to where one signs in; a shared worker may not know that one has.
 function signIn({ status }) {
 	if (status === 401 && !store.state) get("/active").then(retry, (error) => error.status === 401 && location.replace("/pair"));
 }

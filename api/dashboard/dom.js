@@ -1,8 +1,10 @@
-/** Making and renewing elements, and notices. Text of users only ever becomes text: nothing here, or anywhere else, writes HTML. */
+/** Making and renewing elements, and notices. Text of users only ever becomes text: nothing writes HTML. */
+
+import { plural, straight } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
-// Symbols: one path each on a field of 24 × 24; a star in front: filled.
+// One path each on a field of 24 × 24; a star in front: filled.
 const LOOP = "M4 11.5A6.5 6.5 0 0 1 10.5 5H18l-3-3m3 3-3 3M20 12.5A6.5 6.5 0 0 1 13.5 19H6l3 3m-3-3 3-3";
 
 const ICONS = {
@@ -15,13 +17,12 @@ const ICONS = {
 	loop: LOOP,
 	library: "M4 4h6v6H4zM14 4h6v6h-6zM4 14h6v6H4zM14 14h6v6h-6z",
 	message: "M4 5h16v11h-8l-4.5 4v-4H4z",
-	settings: "M4 8h8m6 0h2M4 16h2m6 0h8M12 8a3 3 0 1 0 6 0 3 3 0 1 0-6 0M6 16a3 3 0 1 0 6 0 3 3 0 1 0-6 0",
+	settings: "M4 8h16M4 16h16M15 5v6m-6 2v6",
 	add: "M12 5v14M5 12h14",
 	check: "m5 12.5 4.5 4.5L19 7.5",
 	remove: "m7 7 10 10m0-10L7 17",
-	bin: "M4.5 7h15M9.5 7V4.5h5V7m3 0-1 13h-9l-1-13M10 11v5.5m4-5.5v5.5",
-	more: "*M4.5 12a.5.5 0 1 0 1 0 .5.5 0 1 0-1 0m7 0a.5.5 0 1 0 1 0 .5.5 0 1 0-1 0m7 0a.5.5 0 1 0 1 0 .5.5 0 1 0-1 0",
-	shuffle: "M3.5 7H7l9 10h4.5l-2.5-2.5m2.5 2.5L18 19.5M3.5 17H7l2.5-2.8m4-4.4L16 7h4.5L18 4.5M20.5 7 18 9.5",
+	more: "*M5 11h1v1H5zm6 0h1v1h-1zm6 0h1v1h-1z",
+	shuffle: "M3 7h4l9 10h4m-2-2 2 2-2 2M3 17h4l2-3m5-4 2-3h4m-2-2 2 2-2 2",
 	only: `${LOOP}M11 10.5l1.5-1V15`,
 	grip: "M8 5v14M5 8l3-3 3 3M16 19V5m3 11-3 3-3-3",
 	upload: "M12 16V5m-4.5 4L12 4.5 16.5 9M4.5 16v4h15v-4",
@@ -33,7 +34,7 @@ const ICONS = {
 
 export const at = (id) => document.getElementById(id);
 
-/** A new element: `tag.class.class`, perhaps its properties, its children. */
+/** `tag.class.class`, perhaps properties, children. */
 export function make(kind, ...children) {
 	const [tag, ...classes] = kind.split(".");
 	const traits = Object.getPrototypeOf(children[0] ?? "") === Object.prototype ? children.shift() : {};
@@ -42,7 +43,6 @@ export function make(kind, ...children) {
 	return element;
 }
 
-/** A symbol; only for the eye. */
 export function icon(name) {
 	const svg = document.createElementNS(SVG, "svg");
 	svg.setAttribute("viewBox", "0 0 24 24");
@@ -65,6 +65,13 @@ export function setNames(element, name, note) {
 	setText(element.lastChild, note);
 }
 
+/** Hide it, or not; the focus within goes to the view. */
+export function setHidden(element, hidden) {
+	const held = hidden && element.contains(document.activeElement);
+	element.hidden = hidden;
+	if (held) element.closest(".view").focus();
+}
+
 export function setText(element, text) {
 	if (element.textContent !== text) element.textContent = text;
 }
@@ -73,7 +80,7 @@ export function button(content, className, onclick, traits = {}) {
 	return make("button", { type: "button", className, onclick, ...traits }, ...[content].flat());
 }
 
-/** Make a list show `items`. Elements are kept by key, with focus and scrolling. */
+/** Make a list show `items`. Elements are kept by key, and with them the focus. */
 export function renew(list, items, keyOf, create, fill) {
 	const focus = document.activeElement;
 	const rank = [...list.children].findIndex((element) => element.contains(focus));
@@ -91,10 +98,10 @@ export function renew(list, items, keyOf, create, fill) {
 	for (const element of old.values()) element.remove();
 	if (focus === document.activeElement) return;
 	if (list.contains(focus)) focus.focus(); // an element that is put elsewhere loses it
-	else buttons()[held]?.focus(); // to the neighbour of what is gone
+	else (buttons()[held] ?? list.closest(".view"))?.focus(); // to the neighbour of what is gone
 }
 
-/** Fill a fieldset with choices, as `[value, label]`. */
+/** Fill a fieldset with choices: `[value, label]`. */
 export function choices(place, name, pairs) {
 	const choice = ([value, label]) => make("label", make("input", { type: "radio", name, value }), make("span", label));
 	place.append(...pairs.map(choice));
@@ -102,7 +109,7 @@ export function choices(place, name, pairs) {
 
 export const track = () => make("span.track", { role: "progressbar" }, make("span"));
 
-/** How far it is, 0 to 1; null: nobody knows. */
+/** `share`: 0 to 1, or null: unknown. */
 export function setTrack(bar, share, label) {
 	bar.ariaLabel = label;
 	bar.ariaValueNow = String(Math.round(share * 100));
@@ -113,8 +120,7 @@ export function setTrack(bar, share, label) {
 /** Say something to those who do not see it. */
 export function speak(text) {
 	const place = at("spoken");
-	// What is said twice has to differ, or it is heard once.
-	place.textContent = place.textContent === text ? `${text}\u00a0` : text;
+	place.textContent = place.textContent === text ? `${text}\u00a0` : text; // the same is heard once
 }
 
 export function setEmpty(place, title, text, ...actions) {
@@ -124,40 +130,75 @@ export function setEmpty(place, title, text, ...actions) {
 	place.replaceChildren(make("h3", title), make("p", text), ...actions);
 }
 
-// -- short notices at the edge of the page, some with a way back --
+// -- notices, some with a way back --
 
 const NOTICE_MS = 6000;
 const UNDO_MS = 10_000;
+// Those with a way back and those without, each.
 const TOASTS_MAX = 4;
 
-/** Show a notice. `quiet`: it was spoken already. `undo`: what takes it back. */
-export function toast(text, { bad, undo, quiet } = {}) {
-	let timer = null;
-	const close = () => {
-		clearTimeout(timer);
-		element.remove();
-	};
-	const wait = () => {
-		clearTimeout(timer);
-		timer = setTimeout(close, undo ? UNDO_MS : NOTICE_MS);
-	};
-	const act = () => {
-		close();
-		attempt(undo);
-	};
-	const back = button("Undo", "undo", act, { hidden: !undo });
-	const element = make(bad ? "div.toast.bad" : "div.toast", make("p", text), back, button(icon("remove"), "plain", close, { ariaLabel: "Close notice" }));
-	// Whoever reads it or is about to undo is not hurried.
-	for (const name of ["pointerenter", "focusin"]) element.addEventListener(name, () => clearTimeout(timer));
-	for (const name of ["pointerleave", "focusout"]) element.addEventListener(name, wait);
-	const place = at("toasts");
-	place.append(element);
-	if (place.children.length > TOASTS_MAX) place.firstElementChild.remove();
+// `{key, element, undos, wait, close}`.
+const shown = new Set();
+
+// What had the focus last beside the notices, and its view.
+let origin = null;
+let home = null;
+
+addEventListener("focusin", ({ target }) => {
+	if (!target.closest("#edge")) [origin, home] = [target, target.closest(".view")];
+});
+
+/** `quiet`: it was spoken already. `undo`: what takes it back; notices with the same `many` become one, of so many items. */
+export function toast(text, { bad, undo, quiet, many } = {}) {
+	const key = many ?? text;
+	const { element, undos, wait } = [...shown].find((one) => one.key === key) ?? open(key, bad);
+	text = straight(text);
+	if (undo) undos.push(undo);
+	setText(element.firstChild, many && undos.length > 1 ? `${plural(undos.length, "item")} ${many}` : text);
+	element.children[1].hidden = !undo;
 	wait();
+	const alike = [...shown].filter((other) => !other.undos.length === !undo);
+	if (alike.length > TOASTS_MAX) alike[0].close();
 	if (!quiet) speak(undo ? `${text} Undo is at the end of the page.` : text);
 }
 
-/** Do it; a refusal becomes a notice, by status as `told`. Answers whether it was done. */
+function open(key, bad) {
+	const undos = [];
+	let timer = null;
+	let busy = false;
+	const wait = () => {
+		clearTimeout(timer);
+		if (!busy) timer = setTimeout(close, undos.length ? UNDO_MS : NOTICE_MS);
+	};
+	const close = () => {
+		clearTimeout(timer);
+		shown.delete(notice);
+		const held = element.contains(document.activeElement);
+		element.remove();
+		if (held) (origin?.isConnected ? origin : home)?.focus();
+	};
+	// The last first. What failed stays, to be tried again.
+	const act = async () => {
+		if (busy) return;
+		busy = true;
+		notice.key = null; // what is done meanwhile has a notice of its own
+		clearTimeout(timer);
+		while (undos.length && (await attempt(undos.at(-1)))) undos.pop();
+		busy = false;
+		(undos.length ? wait : close)();
+	};
+	const off = button(icon("remove"), "plain", close, { ariaLabel: "Close notice" });
+	const element = make(bad ? "div.toast.bad" : "div.toast", make("p"), button("Undo", "undo", act), off);
+	// Whoever reads it or is about to undo is not hurried.
+	for (const name of ["pointerenter", "focusin"]) element.addEventListener(name, () => clearTimeout(timer));
+	for (const name of ["pointerleave", "focusout"]) element.addEventListener(name, wait);
+	at("toasts").append(element);
+	const notice = { key, element, undos, wait, close };
+	shown.add(notice);
+	return notice;
+}
+
+/** A refusal becomes a notice, by status as `told`. Answers whether it was done. */
 export async function attempt(work, told = {}) {
 	try {
 		await work();

@@ -1,9 +1,9 @@
 /**
- * Follows one pixelog for all tabs of a browser, which opens six connections to a host and no more: as a SharedWorker, or in the page where
- * there is none. No DOM. The stream says that something changed, one read of `/dashboard` says what is so now.
+ * Follows one pixelog for all tabs of a browser, which opens six connections to a host: as a SharedWorker, or in the page where there is none.
+ * No DOM. The stream says that something changed, a read of `/dashboard` what is so now.
  *
- * A tab sends `{ask, value}`: `watch` (whether it is looked at), `retry`, `bye`. It is told `{kind, value}`: `link` {state, status, why, since},
- * `state`, `player`, `event`, `frame` (Blob), `dark` (why there is no picture), `clock` (service time − own time, ms).
+ * A tab sends `{ask, value}`: `watch` (is it looked at), `retry`, `bye`. It is told `{kind, value}`: `link` {state, status, why, since},
+ * `state`, `player`, `event`, `frame` (Blob), `dark` (why no picture), `clock` (service time − own, ms).
  */
 
 import { BASE, Refused, get } from "./api.js";
@@ -11,24 +11,25 @@ import { eventsOf, picturesOf } from "./stream.js";
 
 // Waits between tries to connect; the last one repeats.
 const AGAIN_MS = [150, 400, 1000, 2000, 4000];
-// Silence that means a dead line: the service says something every 15 s.
+// Silence of a dead line: the service says something every 15 s.
 const SILENCE_MS = 20_000;
 const ANSWER_MS = 10_000;
 // Between two reads of the state: a burst of events costs few.
 const GAP_MS = 40;
-// A film that rests so long is a still: shown exactly, not as JPEG.
+// A film that rests so long is shown exactly, not as JPEG.
 const REST_MS = 250;
 const FILM_AGAIN_MS = 3000;
-// The player applies what the log has a moment later: it is asked again after these.
+// The player applies what the log has a moment later: asked again after these.
 const APPLY_MS = [20, 40, 80, 160, 320, 640];
-// An answer takes this long at most, where clocks are compared.
+// An answer takes so long at most, where clocks are compared.
 const TRIP_MS = 1000;
 
 // Events that change nothing on the page.
 const SILENT = /^(player\.played|heartbeat\.|log\.|clock\.|token\.|session\.)/;
-// Events that change what is on, or what comes next.
+// Those that change what is on or next.
 const PLAYING = /^(player|playback|active|loop|display|setting)\.|^media\.(removed|restored|processed|failed)/;
 
+const shared = self.SharedWorkerGlobalScope;
 // Port of a tab → whether it is looked at.
 const tabs = new Map();
 // What was told last, by kind.
@@ -58,15 +59,26 @@ self.onconnect = ({ ports: [port] }) => {
 		if (ask === "bye") tabs.delete(port);
 		if (ask === "retry") retry();
 		else if (value) greet(port);
-		if (isWatched() !== watched) (watched ? closeFilm : openFilm)();
+		if (isWatched() !== watched) (watched ? rest : openFilm)();
 	};
 };
+
+// Nobody looks. A worker goes on for the titles of its tabs, a page leaves the line to others.
+function rest() {
+	closeFilm();
+	if (shared) return;
+	stream?.abort();
+	stream = null;
+	clearTimeout(timers.silence);
+	clearTimeout(timers.again);
+	tell("link", { state: "again" });
+}
 
 const isWatched = () => [...tabs.values()].includes(true);
 
 function greet(port) {
 	for (const [kind, value] of Object.entries(known)) if (kind !== "event") port.postMessage({ kind, value });
-	// Whoever slept may have a line that is dead without a word.
+	// Whoever slept may have a dead line.
 	if (heard && Date.now() - heard > SILENCE_MS) lost(new Refused(0));
 	retry();
 }
@@ -111,7 +123,7 @@ function lost({ status, message }) {
 	stream = null;
 	clearTimeout(timers.silence);
 	const { link } = known;
-	// A restart is over in a moment: only a try that failed is a lost line.
+	// A restart is over soon: only a try that failed is a lost line.
 	const state = tries || link.state !== "live" ? "lost" : "again";
 	if (link.state !== state || link.why !== message) tell("link", { state, status, why: message, since: Date.now() });
 	const wait = AGAIN_MS[Math.min(tries, AGAIN_MS.length - 1)];
@@ -124,6 +136,7 @@ async function follow(own) {
 		heard = Date.now();
 		later("silence", SILENCE_MS, () => lost(new Refused(0)));
 	};
+	if (!shared && !isWatched()) return rest();
 	alive();
 	const query = new URLSearchParams({ after: cursor, log });
 	const answer = await fetch(`${BASE}/events/stream?${query}`, { signal: own.signal, cache: "no-store" });
@@ -183,7 +196,7 @@ async function readState() {
 function setState(state) {
 	if (cursor === state.position) log = `${state.logId}.${state.epoch}`;
 	tell("state", state);
-	// A message that expires is no event: read again when the next one does.
+	// That a message expires is no event.
 	const ends = state.messages.map(({ expiresAt }) => Date.parse(expiresAt)).filter(Boolean);
 	clearTimeout(timers.expiry);
 	if (!ends.length) return;
@@ -202,14 +215,14 @@ async function readPlayer() {
 	}
 }
 
-// It reports a new turn up to a second after the picture; asked, it knows at once.
+// A new turn is reported up to a second late; asked, the player knows at once.
 function awaitTurn({ slug, next, startedAt, endsAt }) {
 	if (!next || next === slug || startedAt === turn) return;
 	turn = startedAt;
 	later("turn", Date.parse(endsAt) - Date.now() - known.clock + 30, () => isWatched() && want("player"));
 }
 
-// The service's clock showed `time` to `time + span` just now. One that may agree with the browser's is taken to do so.
+// The service's clock showed `time` to `time + span` just now. One that may agree with ours is taken to.
 function setClock(time, span) {
 	const least = time - Date.now();
 	const offset = Math.min(Math.max(known.clock ?? 0, least), least + span + TRIP_MS);

@@ -1,12 +1,12 @@
-/** Looking back: a slider over time shows the screen and the loop as they were. */
+/** Looking back: the screen and the loop as they were. */
 
 import { BASE, get } from "./api.js";
 import { at, make, setText } from "./dom.js";
 import { dark, draw, nameOf, present, say } from "./panel.js";
-import { emit, serviceNow, store } from "./store.js";
+import { emit, itemOf, on, remember, serviceNow, store } from "./store.js";
 import { clock, seconds } from "./words.js";
 
-// Reaches of the slider: seconds back, seconds a key moves it, name.
+// Seconds back, seconds a key moves the slider, name.
 const SPANS = [
 	[600, 1, "10 min"],
 	[3600, 5, "1 hour"],
@@ -14,7 +14,7 @@ const SPANS = [
 	[604_800, 600, "1 week"],
 ];
 const JUMP_SECONDS = 10;
-const AREAS = ["loop", "settings", "display"].map((area) => `&area=${area}`).join("");
+const AREAS = "&area=loop&area=settings&area=display";
 
 const INEXACT = {
 	no_player: "no player was running",
@@ -24,35 +24,38 @@ const INEXACT = {
 };
 
 const slider = at("past-slider");
-// The service's time (ms) at the slider's right end, while the page looks back.
-let anchor = null;
 // The moment (ms) to be shown, or null; and whether one is being read.
 let wanted = null;
 let reading = false;
+let ticking = null;
 
-function look(offset) {
-	slider.value = offset; // within its bounds
-	if (Number(slider.value) === 0) return end();
-	anchor ??= serviceNow();
-	wanted = anchor + Number(slider.value) * 1000;
+const offset = () => ((wanted ?? serviceNow()) - serviceNow()) / 1000;
+
+function look(seconds) {
+	if (seconds >= 0) return end();
+	slider.value = seconds; // roughly
+	wanted = serviceNow() + Math.max(seconds, slider.min) * 1000;
 	store.past ??= { loop: null, slug: null };
 	store.past.at = wanted;
 	document.body.classList.add("looking-back");
 	tell("");
+	slider.ariaValueText = at("past-text").textContent;
 	if (!reading) read();
 }
 
 function end() {
-	anchor = wanted = store.past = null;
+	wanted = store.past = null;
 	slider.value = 0;
+	slider.ariaValueText = "Now";
 	document.body.classList.remove("looking-back");
+	if (at("past-forward") === document.activeElement) slider.focus();
 	tell("");
 	emit("past");
 	if (store.frame) emit("frame", store.frame);
 	present();
 }
 
-// The newest wish only: a screen of the past takes a moment to draw.
+// The newest wish only: a screen takes a moment to draw.
 async function read() {
 	reading = true;
 	for (let moment = null; wanted !== null && moment !== wanted; ) {
@@ -67,9 +70,13 @@ async function show(moment) {
 	const [{ body }, picture] = await Promise.all([get(`/history/state?${query}${AREAS}`), fetch(`${BASE}/history/screen.png?${query}`)]);
 	if (wanted !== moment) return;
 	const { loop, settings, display } = body.areas;
-	// The player's word comes a moment after the picture, the picture's own is exact.
+	// The picture's own word is exact, the player's comes a moment later.
 	const told = picture.headers.get("Pixelog-Screen-Slug");
 	const slug = told === null ? display.player.slug : decodeURIComponent(told) || null;
+	const unknown = [slug, ...loop.loop.items.map((entry) => entry.slug)].filter((one) => one && !itemOf(one));
+	const { media = {} } = unknown.length ? (await get(`/history/state?${query}&area=media`)).body.areas : {};
+	for (const one of unknown) if (media[one]) remember(media[one]); // removed since
+	if (wanted !== moment) return;
 	store.past = { at: moment, loop: loop.loop, rotation: settings.rotation, slug };
 	if (picture.ok) await draw(await picture.blob(), () => wanted === moment);
 	else dark("No picture: nothing had been recorded yet");
@@ -82,9 +89,10 @@ async function show(moment) {
 
 function tell(note) {
 	const { past } = store;
-	const text = past ? `${clock(past.at, serviceNow())} · ${seconds(-slider.value)} ago` : "Now";
+	const text = past ? `${clock(past.at, serviceNow())} · ${seconds(Math.round(-offset()))} ago` : "Now";
 	setText(at("past-text"), note ? `${text} · ${note}` : text);
-	slider.ariaValueText = text;
+	clearTimeout(ticking);
+	if (past) ticking = setTimeout(tell, 1000, note);
 	at("past-forward").disabled = at("past-now").hidden = !past;
 	at("transport").disabled = at("transport").hidden = past !== null;
 }
@@ -92,7 +100,7 @@ function tell(note) {
 function reach() {
 	const [span, step] = SPANS[at("past-span").selectedIndex];
 	Object.assign(slider, { min: -span, step });
-	if (store.past) look(slider.value);
+	if (store.past) look(offset());
 }
 
 export function history() {
@@ -100,11 +108,12 @@ export function history() {
 	at("past-span").onchange = reach;
 	reach();
 	tell("");
-	slider.oninput = () => look(slider.value);
-	at("past-back").onclick = () => look(slider.value - JUMP_SECONDS);
-	at("past-forward").onclick = () => look(Number(slider.value) + JUMP_SECONDS);
+	slider.oninput = () => look(Number(slider.value));
+	at("past-back").onclick = () => look(offset() - JUMP_SECONDS);
+	at("past-forward").onclick = () => look(offset() + JUMP_SECONDS);
 	at("past-now").onclick = () => {
 		end();
 		slider.focus();
 	};
+	on("chosen", () => store.past && end());
 }

@@ -1,4 +1,4 @@
-/** One item opened: what it is, why it failed, how long it stays, and what can be done with it. */
+/** One item opened: what it is, and what can be done with it. */
 
 import { mediaPath, patch } from "./api.js";
 import { at, attempt, button, icon, make } from "./dom.js";
@@ -48,7 +48,8 @@ function facts({ kind, type, width, height, size, duration, uploadedAt }) {
 function stay({ slug, kind, duration, status }) {
 	if (kind !== "image" || status === "failed") return "";
 	const input = make("input", { type: "number", min: 0.1, max: 86400, step: "any", value: duration ?? "", placeholder: store.state.settings.defaultDuration });
-	input.onchange = () => attempt(() => patch(mediaPath(slug), { duration: input.value === "" ? null : Number(input.value) }));
+	const change = () => patch(mediaPath(slug), { duration: input.value === "" ? null : Number(input.value) });
+	input.onchange = async () => (await attempt(change)) || (input.value = duration ?? "");
 	return make("label.field", make("span", "Stays on the panel, seconds"), input);
 }
 
@@ -58,7 +59,7 @@ function tools({ slug, filename, status, url }) {
 	loop.ariaPressed = String(inside);
 	const show = status === "failed" ? "" : button([icon("play"), "Show now"], "primary", () => activate(slug));
 	const save = make("a.quiet", { href: url, download: filename }, "Download");
-	const away = button([icon("bin"), "Remove"], "quiet danger", async () => (await removeItem(slug, filename)) && dialog.close());
+	const away = button([icon("remove"), "Remove"], "quiet danger", async () => (await removeItem(slug, filename)) && dialog.close());
 	loop.dataset.act = "loop";
 	away.dataset.act = "remove";
 	return make("div.deeds", show, loop, save, away);

@@ -1,14 +1,14 @@
 /** The library: all items as cards, newest first, with search. */
 
 import { get } from "./api.js";
-import { at, button, icon, make, names, renew, setEmpty, setIcon, setNames, setText, setTrack, toast, track } from "./dom.js";
+import { at, button, icon, make, names, renew, setEmpty, setHidden, setIcon, setNames, setText, setTrack, toast, track } from "./dom.js";
 import { openItem } from "./item.js";
 import { activate, entryOf, jobOf, setThumbnail, thumbnail, toggleInLoop } from "./media.js";
 import { shownSlug } from "./panel.js";
 import { on, remember, store } from "./store.js";
 import { plural, summary } from "./words.js";
 
-// The state holds this many of the newest; more are asked for here.
+// The state holds so many of the newest.
 const PAGE_ITEMS = 50;
 const MORE_ITEMS = 100;
 const TYPING_MS = 180;
@@ -18,7 +18,7 @@ const CARDS_MAX = 1000;
 const WAITING = { pending: "Waiting to be prepared", processing: "Being prepared", failed: "Cannot be shown" };
 
 const wish = { q: "", status: "", limit: PAGE_ITEMS };
-// What was found for the wish; null: the state's own first page is it.
+// What was found for it; null: the state's own first page is.
 let found = null;
 let asking = null;
 let later = null;
@@ -95,10 +95,10 @@ function show() {
 	const page = found ?? store.state.media;
 	renew(at("library-list"), page.items, (item) => item.slug, card, fill);
 	setText(at("library-count"), page.total === total ? plural(total, "item") : `${page.total.toLocaleString()} of ${total.toLocaleString()}`);
-	at("library-more").hidden = !page.next || page.items.length >= CARDS_MAX;
+	setHidden(at("library-more"), !page.next || page.items.length >= CARDS_MAX);
 	at("library-search").parentElement.hidden = at("library-status").hidden = !total;
 	const empty = at("library-empty");
-	empty.hidden = page.items.length > 0;
+	setHidden(empty, page.items.length > 0);
 	if (empty.hidden) return;
 	if (total) return setEmpty(empty, "Nothing found", "No item is like that.", button("Show all", "quiet", all));
 	setEmpty(empty, "The library is empty", "Drop pictures or animations anywhere on this page, paste them, or choose them.", button([icon("upload"), "Add files"], "primary", () => at("pick").click()));

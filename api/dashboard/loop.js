@@ -1,4 +1,4 @@
-/** The loop: entries moved by hand or key, tapped to be shown; and the loop as it was, while the page looks back. */
+/** The loop: entries moved by hand or key, tapped to be shown; and as it was, while the page looks back. */
 
 import { Refused, get, put } from "./api.js";
 import { at, attempt, button, icon, make, names, renew, setEmpty, setNames, setText, speak, toast } from "./dom.js";
@@ -13,15 +13,12 @@ const WALK_MS = 700;
 
 const list = at("loop-list");
 
-// A move belongs to the order that is seen; in another one it is refused.
-const CONFLICT = "Somebody else changed the loop at the same moment, so this move was not made. This is the order now.";
-
 // Version of the shown loop, and its tag once it is known.
 let seen = null;
 let tag = null;
 // Rises when a move is refused: those made after it are void.
 let refusals = 0;
-// Moves not confirmed, and the position of the last that is: until that is read, the list stays as the hand left it.
+// Moves not confirmed, and the position of the last that is: until that is read, the list stays.
 let moving = 0;
 let awaited = 0;
 let moves = Promise.resolve();
@@ -129,7 +126,7 @@ async function send(slug, to, name) {
 		tag = headers.get("ETag");
 		awaited = Number(headers.get("Pixelog-Position"));
 	};
-	if (await attempt(work, { 412: CONFLICT })) {
+	if (await attempt(work)) {
 		if (moving === 1) offer = setTimeout(offerBack, WALK_MS, slug, name, entry);
 		return;
 	}

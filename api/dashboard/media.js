@@ -2,7 +2,7 @@
 
 import { mediaPath, post, put, remove } from "./api.js";
 import { at, attempt, icon, make, setIcon, toast } from "./dom.js";
-import { store } from "./store.js";
+import { emit, store } from "./store.js";
 
 /** Its entry in the loop, with its place; or null. */
 export function entryOf(slug) {
@@ -15,30 +15,30 @@ export function entryOf(slug) {
 export const jobOf = (slug) =>
 	store.state?.jobs.find(({ kind, input, status }) => kind === "prepare" && input?.slug === slug && /queued|running/.test(status));
 
-export const activate = (slug) => attempt(() => put("/active", { slug }));
+export const activate = (slug) => attempt(() => put("/active", { slug }).then(() => emit("chosen")));
 
-/** Put it into the loop, or to another place in it: `{slug, at?, …}`; with `tag`, only into that loop. */
+/** `{slug, at?, …}` into the loop, or to another place; with `tag`, only in that loop. */
 export const addToLoop = (entry, tag) => post("/loop/items", entry, { tag });
 
 export async function takeOut(slug, name) {
 	const entry = entryOf(slug);
 	const done = await attempt(() => remove(`/loop/items/${encodeURIComponent(slug)}`));
-	if (done && entry) toast(`${name} is out of the loop.`, { undo: () => addToLoop(entry) });
+	if (done && entry) toast(`${name} is out of the loop.`, { many: "are out of the loop.", undo: () => addToLoop(entry) });
 }
 
 export const toggleInLoop = (slug, name) => (entryOf(slug) ? takeOut(slug, name) : attempt(() => addToLoop({ slug })));
 
-/** Remove it, with a way back to all that it was. Answers whether it was done. */
+/** With a way back to all that it was. Answers whether it was done. */
 export async function removeItem(slug, name) {
 	const entry = entryOf(slug);
 	const active = store.state.active === slug;
 	const done = await attempt(() => remove(mediaPath(slug)));
 	const undo = async () => {
-		await post(mediaPath(slug, "/restore"));
+		await post(mediaPath(slug, "/restore")).catch((error) => error.status === 409 || Promise.reject(error)); // it is there already
 		if (entry) await addToLoop(entry);
 		if (active) await put("/active", { slug });
 	};
-	if (done) toast(`${name} is removed.`, { undo });
+	if (done) toast(`${name} is removed.`, { many: "are removed.", undo });
 	return done;
 }
 

@@ -7,6 +7,8 @@ import { clock } from "./words.js";
 
 const PRIORITIES = { info: "Info", warning: "Warning", critical: "Critical" };
 
+let sending = false;
+
 const row = () => make("li.said", make("div.names", make("p"), make("small")), button(icon("remove"), "plain"));
 
 function fill(element, message) {
@@ -27,6 +29,7 @@ async function takeAway({ id, text, priority, expiresAt }) {
 
 async function send(event) {
 	event.preventDefault();
+	if (sending) return;
 	const field = at("message-text");
 	const text = field.value.trim();
 	if (!text) {
@@ -35,9 +38,9 @@ async function send(event) {
 	}
 	const priority = new FormData(at("message-form")).get("priority");
 	const ttlSeconds = Number(at("message-ttl").value) || undefined;
-	at("message-send").disabled = true;
+	sending = true;
 	const done = await attempt(() => post("/messages", { text, priority, ttlSeconds }));
-	at("message-send").disabled = false;
+	sending = false;
 	if (!done) return;
 	field.value = "";
 	speak("The message is on the panel.");

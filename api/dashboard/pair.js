@@ -1,4 +1,4 @@
-/** Signs this browser in, by the code behind the # of a link or one that is typed, and goes on to the page. */
+/** Signs this browser in, by the code behind the # of a link or one that is typed. */
 
 import { post } from "./api.js";
 import { at } from "./dom.js";

@@ -1,21 +1,21 @@
-/** The panel: its picture as it is, what is on and what is next, and the buttons under it. */
+/** The panel: its picture, what is on and what is next, and the buttons under it. */
 
 import { post } from "./api.js";
 import { at, attempt, setIcon, setText } from "./dom.js";
 import { emit, itemOf, on, store } from "./store.js";
-import { seconds } from "./words.js";
+import { seconds, straight } from "./words.js";
 
 // What the device's frame takes, in CSS pixels.
 const FRAME_PX = 44;
 
 const canvas = at("screen");
 
-export const nameOf = (slug) => itemOf(slug)?.filename ?? slug;
+export const nameOf = (slug) => straight(itemOf(slug)?.filename ?? slug);
 
 /** What is on the panel: the player's word while it lives, else the log's. */
 export const shownSlug = () => (store.player ?? store.state?.player)?.slug ?? null;
 
-/** Draw the panel's memory as the panel hangs, if it `isWanted` still when it is decoded. */
+/** Draw it as the panel hangs, if it `isWanted` still when it is decoded. */
 export async function draw(blob, isWanted) {
 	const picture = await createImageBitmap(blob);
 	if (!isWanted()) return;
@@ -32,7 +32,7 @@ export async function draw(blob, isWanted) {
 	dark("");
 }
 
-// Make each pixel of the panel a whole number of the browser's, if there is room: nothing shimmers.
+// Each pixel of the panel is a whole number of the browser's, if there is room: nothing shimmers.
 function scale() {
 	const room = at("panel").clientWidth - FRAME_PX;
 	if (room < 0) return; // out of sight
@@ -57,7 +57,7 @@ export function dark(text) {
 let ticking = null;
 let progress = null;
 
-// Start and length (ms) of the turn, in the browser's time; a single item's turns follow each other without a word.
+// Start and length (ms) of the turn, in the browser's time; one item's turns follow each other silently.
 function turn() {
 	if (store.past || store.link.state === "lost") return null;
 	const { startedAt, endsAt } = store.player ?? {};
@@ -114,7 +114,7 @@ function show() {
 	toggle.ariaLabel = playing ? "Pause" : "Play";
 	at("hold").ariaPressed = String(held);
 	setText(at("name"), display);
-	document.title = slug ? `${playing ? "▶" : "❚❚"} ${nameOf(slug)} · ${display}` : display;
+	document.title = slug && link.state !== "lost" ? `${playing ? "▶" : "❚❚"} ${nameOf(slug)} · ${display}` : display;
 	emit("shown");
 }
 

@@ -1,4 +1,4 @@
-/** Settings of the display, changed as they are touched; and the browsers that are signed in to it. */
+/** Settings, changed as they are touched; and the signed-in browsers. */
 
 import { get, patch, remove } from "./api.js";
 import { at, attempt, button, choices, make, names, renew, setNames, setText } from "./dom.js";
@@ -7,13 +7,13 @@ import { clock } from "./words.js";
 
 // Fields by setting, and how a field's text becomes its value.
 const FIELDS = { brightness: Number, defaultDuration: Number, name: String, timeZone: String };
-// Settings of which one value is taken, with what each is called.
+// Settings of which one value is taken.
 const CHOICES = {
 	rotation: [0, 90, 180, 270].map((turn) => [turn, `${turn}°`]),
 	fit: [["contain", "Whole"], ["cover", "Cropped"], ["stretch", "Stretched"]],
 };
 
-// The newest change: it is sent once the one before has been answered.
+// The newest change, sent once the one before was answered.
 let wanted = null;
 let sending = false;
 let awaited = 0;
@@ -28,7 +28,7 @@ async function change(values) {
 		awaited = 0;
 		await attempt(async () => {
 			awaited = Number((await patch("/settings", body)).headers.get("Pixelog-Position"));
-		});
+		}, { 422: "A picture stays for 0.1 to 86,400 seconds." });
 	}
 	sending = false;
 	show();
@@ -63,7 +63,7 @@ function showBrightness() {
 
 // -- signed-in browsers --
 
-// What a browser says of itself holds the first three letters of these, the most telling first.
+// A browser names itself with the first three letters of these, the most telling first.
 const BROWSERS = ["Edge", "Firefox", "Chrome", "Safari", "Browser"];
 const MACHINES = ["iPhone", "iPad", "Android", "Windows", "Mac", "Linux", "another machine"];
 

@@ -1,9 +1,9 @@
-/** Bringing a list into another order, by mouse, pen, finger or keyboard. Knows rows, not what they stand for. */
+/** Bringing a list into another order, by pointer or keyboard. Knows rows, not what they stand for. */
 
 const EDGE_PX = 70;
 const SCROLL_PX = 12;
 
-/** Make the rows of `list` movable by their `.grip`: `move(row, to)` tells the new place, from 0. */
+/** Rows move by their `.grip`; `move(row, to)` tells the new place, from 0. */
 export function sortable(list, move) {
 	const put = (row, place) => list.insertBefore(row, [...list.children].filter((other) => other !== row)[place] ?? null);
 

@@ -11,7 +11,7 @@ const listeners = new Map();
 // To the follower.
 let port = null;
 
-/** Call `listener(value)` whenever one of these kinds changes, of: link state player clock event frame dark items past shown. */
+/** `listener(value)` hears of: link state player clock event frame dark items past shown chosen. */
 export function on(kinds, listener) {
 	for (const kind of kinds.split(" ")) listeners.set(kind, [...(listeners.get(kind) ?? []), listener]);
 }
@@ -24,7 +24,7 @@ export const serviceNow = () => Date.now() + store.clock;
 
 export function start() {
 	try {
-		// Another version of the page gets a worker of its own, by another name.
+		// Another version of the page has another name.
 		const worker = new SharedWorker(new URL("./follower.js", import.meta.url), { type: "module", name: "pixelog-1" });
 		worker.onerror = () => store.state || useOwn();
 		use(worker.port);
@@ -82,7 +82,7 @@ function forget(slug) {
 	if (store.items.has(slug)) store.items.get(slug).stale = true;
 }
 
-/** The item, if it is known; else it is asked for, and `items` is told when it came. */
+/** The item if it is known; else it is asked for, and `items` told. */
 export function itemOf(slug) {
 	const item = store.items.get(slug);
 	if ((item && !item.stale) || asked.has(slug)) return item;

@@ -1,9 +1,9 @@
 /** Endless answers cut into their parts: server-sent events, and the film of the screen. */
 
-// The head of a part is shorter than this.
+// A part's head is shorter.
 const HEAD_BYTES = 1024;
 
-/** The events of a stream as `{event, data}`; comments have no data: they are signs of life. */
+/** The events of a stream as `{event, data}`; comments, without data, are signs of life. */
 export async function* eventsOf(body) {
 	const decoder = new TextDecoder();
 	let text = "";
@@ -14,7 +14,7 @@ export async function* eventsOf(body) {
 	}
 }
 
-/** The pictures of a `multipart/x-mixed-replace` answer as Blobs, each as soon as its last byte is there. */
+/** The pictures of a `multipart/x-mixed-replace` answer as Blobs. */
 export async function* picturesOf(body) {
 	const decoder = new TextDecoder("latin1"); // a letter per byte
 	let buffer = new Uint8Array(0);

@@ -1,4 +1,4 @@
-/** Files on their way into the library. One that was interrupted is sent again from its start, as the same request: it is never taken twice. */
+/** Files on their way into the library. What was interrupted is sent again as the same request: never taken twice. */
 
 import { BASE, newKey, sentence } from "./api.js";
 import { at, button, icon, make, names, renew, setText, setTrack, speak, toast, track } from "./dom.js";
@@ -17,7 +17,7 @@ const DONE_MS = 5000;
 // Files looked at in dropped folders: the list stays swift.
 const FOLDER_MAX = 500;
 
-// `{file, toLoop, key, tries, state, sent, note, slug}`; the states are the keys of LINE.
+// `{file, toLoop, key, tries, state, sent, note, slug}`; states as in LINE.
 let uploads = [];
 
 function addFiles(files) {
@@ -60,7 +60,7 @@ function answered(upload, request) {
 	const wait = Number(request.getResponseHeader("Retry-After")) || 2;
 	if (status === 200 || status === 201) {
 		const known = status === 200 && !request.getResponseHeader("Idempotency-Replayed");
-		Object.assign(upload, { slug: response.slug, state: "preparing", note: known ? "It was in the library already" : "" });
+		Object.assign(upload, { slug: response.slug, state: "preparing", note: known ? `It was in the library already, as ${response.filename}` : "" });
 		remember(response);
 		follow();
 	} else if (status === 503 || status === 429) later(upload, `${sentence(status, response, wait)} It goes on by itself.`, wait * 1000);
@@ -154,8 +154,8 @@ function again(upload) {
 }
 
 function show() {
-	at("uploads").hidden = !uploads.length;
 	renew(at("uploads"), uploads, (upload) => upload.key, row, fill);
+	at("uploads").hidden = !uploads.length;
 }
 
 async function* filesIn(entries) {
@@ -181,7 +181,7 @@ async function addDropped({ items, files }) {
 	await read().catch(() => {}); // what may not be read is not there
 	const pictures = found.filter(({ type }) => type.startsWith("image/"));
 	addFiles(pictures);
-	const all = `${found.length === FOLDER_MAX ? "the first " : ""}${plural(found.length, "file")}`;
+	const all = `${found.length < FOLDER_MAX ? "" : "the first "}${plural(found.length, "file")}`;
 	toast(`${plural(pictures.length, "picture")} among ${all} in ${called.join(", ")}.`, { bad: !pictures.length });
 }
 
@@ -225,6 +225,7 @@ export function uploadsFromAnywhere() {
 	box.checked = localStorage.getItem("to-loop") !== "no";
 	box.onchange = () => localStorage.setItem("to-loop", box.checked ? "yes" : "no");
 	on("state items", follow);
+	on("event", ({ type, data }) => type === "media.removed" && uploads.filter(({ slug }) => slug === data.slug).forEach(drop));
 	on("link", ({ state }) => {
 		for (const upload of uploads) {
 			if (state !== "lost" || upload.state !== "sending") continue;

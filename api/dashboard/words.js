@@ -16,7 +16,7 @@ export function seconds(count) {
 	return `${Math.floor(count / 3600)} h${minutes ? ` ${minutes} min` : ""}`;
 }
 
-/** A moment (ms) as the browser's people write it; with the day when it is not the day of `now`. */
+/** A moment (ms), with the day when it is not that of `now`. */
 export function clock(moment, now) {
 	const date = new Date(moment);
 	const time = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
@@ -25,6 +25,9 @@ export function clock(moment, now) {
 }
 
 export const plural = (count, one) => `${count.toLocaleString()} ${one}${count === 1 ? "" : "s"}`;
+
+/** Nothing in it turns a sentence around. */
+export const straight = (text) => text.replace(/[\u202a-\u202e\u2066-\u2069]/g, "");
 
 export const KINDS = { image: "picture", animation: "animation", video: "video" };
 

@@ -94,3 +94,15 @@ def test_the_keyboard_keeps_its_place(up: Callable, visit: Callable) -> None:
     page.focus("#item [data-act=remove]")
     page.keyboard.press("Enter")
     when(page, "() => document.activeElement.ariaLabel === 'Details of two.png'")
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 256), (360, 300), (375, 330), (412, 430), (568, 320), (640, 360)])
+def test_low_screens(up: Callable, visit: Callable, width: int, height: int) -> None:
+    """A phone beside another application, lying on its side or with everything four times as large: nothing hangs out at the side."""
+    pixelog = up()
+    pixelog.upload("one.png", plain((9, 90, 120)), addToLoop="true", makeActive="true")
+    pixelog.prepared("one")
+    page = visit(pixelog, "phone")
+    page.set_viewport_size({"width": width, "height": height})
+    for view in views(page):
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, view

@@ -214,3 +214,17 @@ def test_taken_off_the_list(opened: Callable) -> None:
     wait_count(page, ".upload", 0)
     until(lambda: not list((pixelog.data / "tmp").iterdir()), "what had come to be thrown away")
     assert pixelog.get("/media")["total"] == 0
+
+
+def test_removed_while_it_was_prepared(up: Callable, visit: Callable) -> None:
+    """The line of an upload goes with its item, whoever removed that; with a failed one, too."""
+    pixelog = up()
+    page = visit(pixelog)
+    drop(page, ("broken.png", "image/png", b"no picture"))
+    page.wait_for_selector(".upload[data-state=failed]")
+    drop(page, *((f"{number}.png", "image/png", noise((900, 900), number)) for number in range(4)))
+    until(lambda: pixelog.get("/media")["total"] == 5, "all five")
+    for slug in ("broken", "3", "2"):
+        pixelog.send("DELETE", f"/media/{slug}")
+    wait_count(page, ".upload", 0)
+    assert pixelog.get("/media")["total"] == 2

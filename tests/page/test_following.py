@@ -351,3 +351,46 @@ def test_turned_out_of_sight(up: Callable, visit: Callable) -> None:
     until(lambda: page.locator("#screen").bounding_box()["width"] == 284, "the room that there is")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.locator(".device").bounding_box()["x"] >= 0
+
+
+def test_many_tabs_where_they_cannot_share(up: Callable, visit: Callable, context: Callable) -> None:
+    """Without a worker of all tabs, those that nobody looks at leave the browser's six lines to the one in front; looked at, each goes on."""
+    pixelog = up()
+    _loaded(pixelog, "one")
+    inside = context()
+    inside.add_init_script(
+        """delete window.SharedWorker;
+        let away = false;
+        Object.defineProperty(document, "hidden", { get: () => away });
+        window.look = (looked) => {
+            away = !looked;
+            document.dispatchEvent(new Event("visibilitychange"));
+        };"""
+    )
+    tabs = []
+    for _ in range(8):
+        for tab in tabs:
+            tab.evaluate("look(false)")
+        tabs.append(visit(pixelog, inside=inside))
+    tabs[-1].click("#hold")
+    wait_text(tabs[-1], "#now-tag", "Held")
+    wait_colour(tabs[-1], (0, 80, 120))
+    tabs[-1].evaluate("look(false)")
+    tabs[0].evaluate("look(true)")
+    wait_text(tabs[0], "#now-tag", "Held")
+    tabs[0].click("#hold")
+    wait_text(tabs[0], "#now-tag", "On now")
+
+
+def test_a_message_is_sent_once(up: Callable, visit: Callable) -> None:
+    """However often Enter is pressed while a slow line carries it; the focus stays in the text."""
+    pixelog = up()
+    page = visit(pixelog)
+    page.route("**/api/v1/messages", lambda route: (page.wait_for_timeout(300), route.continue_()))
+    page.fill("#message-text", "twice?")
+    for _ in range(3):
+        page.press("#message-text", "Enter")
+    wait_count(page, "#message-list li", 1)
+    until(lambda: page.input_value("#message-text") == "", "the field is empty")
+    assert len(pixelog.get("/messages")["items"]) == 1
+    assert page.evaluate("document.activeElement.id") == "message-text"

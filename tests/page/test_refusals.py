@@ -146,7 +146,7 @@ def test_a_bad_value(up: Callable, visit: Callable) -> None:
     page = visit(pixelog)
     page.fill("#set-defaultDuration", "0")
     page.keyboard.press("Tab")
-    _told(page, "0.1 to 86400")
+    _told(page, "A picture stays for 0.1 to 86,400 seconds.")
     until(lambda: page.input_value("#set-defaultDuration") == "10", "what is so")
     assert pixelog.get("/settings")["defaultDuration"] == 10
 
@@ -193,7 +193,9 @@ def test_a_full_disk(up: Callable, visit: Callable, monkeypatch: pytest.MonkeyPa
     assert pixelog.upload("first.png", first)["slug"] == "first"
     paste(page, ("second.png", "image/png", second), ("third.png", "image/png", noise((2000, 1800), 3)))
     wait_text(
-        page, ".upload[data-state=failed]", "The disk is full. What you remove makes room after ten minutes; or make room on the card."
+        page,
+        ".upload[data-state=failed]",
+        "The disk is full. What you remove makes room after ten minutes; or make room on the card.",
     )
     assert page.is_visible(".upload[data-state=failed] button:has-text('Try again')")
 
@@ -207,7 +209,7 @@ def _three(pixelog: Pixelog) -> None:
         pixelog.prepared(name)
 
 
-CONFLICT = "Somebody else changed the loop at the same moment, so this move was not made. This is the order now."
+CONFLICT = "Somebody else changed it at the same moment, so this was not done. It is shown as it is now."
 
 
 def test_two_tabs_order_at_once(up: Callable, visit: Callable, context: Callable[..., BrowserContext]) -> None:

@@ -115,3 +115,14 @@ def test_troubles_of_the_machine(up: Callable, visit: Callable, tmp_path: Path, 
     wait_text(page, "#banners", "Memory is nearly used up.")
     assert page.locator("#banners .banner").count() == len(reported)
     check_rules(page, "troubles")
+
+
+def test_each_field_says_its_name(up: Callable, visit: Callable) -> None:
+    """By its label, as somebody hears it who does not see it."""
+    page = visit(up())
+    names = ("Brightness", "Seconds per picture", "Name of the display", "Time zone")
+    for name in names:
+        assert page.get_by_label(name).count() == 1, name
+    page.get_by_role("slider", name="Brightness").focus()
+    page.keyboard.press("ArrowLeft")
+    until(lambda: page.text_content("#brightness-text") == "99 %", "one per cent less")
