@@ -167,7 +167,7 @@ class _Parser(argparse.ArgumentParser):
         raise Usage(f"{message}; see {self.prog} --help")
 
 
-def _common(parser: argparse.ArgumentParser, data: str | None) -> None:
+def _common(parser: argparse.ArgumentParser, data: str | None = None) -> None:
     usual = f"the data directory (default: $PIXELOG_DATA, else ./{DATA_DEFAULT})"
     parser.add_argument("--data", metavar="DIR", help=data or usual)
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
