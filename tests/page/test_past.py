@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 from harness import Pixelog, until
-from playwright.sync_api import Page
 from tools import go, plain, wait_colour, wait_count, wait_order, wait_text
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.page
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 from harness import Pixelog, until
-from playwright.sync_api import Page
 from tools import go, order, plain, wait_count, wait_order, wait_text
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.page
 
