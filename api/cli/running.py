@@ -10,16 +10,22 @@ import subprocess
 import sys
 import time
 from argparse import ArgumentParser
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from api import config
 from api.cli.command import Call, Command, Usage, within
-from api.cli.listening import LISTENER_VARIABLE, bind
+from api.cli.listening import LISTENER_VARIABLE, PARENT_VARIABLE, bind
 from api.config import Config
 from api.data import DataDirectory, ServiceLock
+from eventstore.errors import Invalid, Refused, Unusable
 
 if TYPE_CHECKING:
     from api.pairing import Invitation
+
+
+AGAIN_EXIT = 75
+"""How a part ends that wants another start: EX_TEMPFAIL of sysexits(3)."""
 
 
 def _network_arguments(parser: ArgumentParser) -> None:
@@ -126,7 +132,8 @@ def _serve(call: Call) -> int:
         else:
             call.out.note(f"pair   {access.link(page, made.code)}     once, {within(left_us)}")
 
-    return serve(call.data, listener, Limits(settings.upload_bytes_max, (settings.host, *settings.hosts)), opened, invited)
+    limits = Limits(settings.upload_bytes_max, (settings.host, *settings.hosts))
+    return _as_part(call, lambda: serve(call.data, listener, limits, opened, invited))
 
 
 def _player(call: Call) -> int:
@@ -137,13 +144,26 @@ def _player(call: Call) -> int:
     _check_display(call, settings)
     address = call.options.address or address_of(settings.host, settings.port)
     wiring = Wiring(**settings.wiring)
-    return play(call.data, call.options.display, _size(settings), address, settings.driver, wiring)
+    return _as_part(call, lambda: play(call.data, call.options.display, _size(settings), address, settings.driver, wiring))
 
 
 def _worker(call: Call) -> int:
     from api.cli.parts import work
 
-    return work(call.data)
+    return _as_part(call, lambda: work(call.data))
+
+
+def _as_part(call: Call, run: Callable[[], int]) -> int:
+    """Run a part. Under `pixelog up`, what another start may well get over, such as a log that is held for a moment, ends this
+    one so that it is made; alone, and for all else, it surfaces."""
+    supervised = PARENT_VARIABLE in os.environ
+    try:
+        return run()
+    except (Refused, Unusable) as error:
+        if not supervised or isinstance(error, Invalid) or (isinstance(error, Unusable) and error.code != "locked"):
+            raise
+        call.out.note(str(error))
+        return AGAIN_EXIT
 
 
 def _up(call: Call) -> int:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 from pathlib import Path
 
+import apsw
 import pytest
 
+import pixelog
 from api.cli.listening import bind
 from api.cli.main import main
 from api.cli.running import address_of
+from eventstore import connection
 
 NO_ADDRESS = "no address is known for {host!r}; choose another --host: 0.0.0.0 listens on all addresses of this machine"
 
@@ -56,3 +61,24 @@ def test_the_usual_port_of_the_web_is_not_said() -> None:
     assert [address_of("pi.local", 80), address_of("::1", 80), address_of("pi.local", 8420)] == [
         "http://pi.local", "http://[::1]", "http://pi.local:8420",
     ]  # fmt: skip
+
+
+def test_a_part_that_meets_a_held_log_is_started_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under `pixelog up` its end asks for another start; alone it is the answer that the directory cannot be used."""
+    pixelog.open(tmp_path).close()
+    monkeypatch.setattr(connection, "BUSY_MS", 50)
+    monkeypatch.setattr(connection, "PRAGMAS", (("busy_timeout", 50, ""), *connection.PRAGMAS[1:]))
+    with contextlib.closing(apsw.Connection(str(tmp_path / "pixelog.db"))) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").fetchall()
+        assert main(["worker", "--data", str(tmp_path)]) == 3
+        reading, writing = os.pipe()
+        monkeypatch.setenv("PIXELOG_PARENT_FD", str(reading))
+        assert main(["worker", "--data", str(tmp_path)]) == 75
+        os.close(reading)
+        os.close(writing)
+        other.execute("ROLLBACK")
+    alone, supervised = capsys.readouterr().err.splitlines()
+    assert alone == supervised
+    assert "end it and start again" in alone
