@@ -134,7 +134,7 @@ export function setEmpty(place, title, text, ...actions) {
 
 const NOTICE_MS = 6000;
 const UNDO_MS = 10_000;
-// Those with a way back and those without, each.
+// With a way back and without, each.
 const TOASTS_MAX = 4;
 
 // `{key, element, undos, wait, close}`.

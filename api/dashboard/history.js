@@ -33,7 +33,7 @@ const offset = () => ((wanted ?? serviceNow()) - serviceNow()) / 1000;
 
 function look(seconds) {
 	if (seconds >= 0) return end();
-	slider.value = seconds; // roughly
+	slider.value = seconds;
 	wanted = serviceNow() + Math.max(seconds, slider.min) * 1000;
 	store.past ??= { loop: null, slug: null };
 	store.past.at = wanted;
