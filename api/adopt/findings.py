@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from api.adopt.hiding import covered
+from api.adopt.hiding import covered, covered_addresses
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ class Findings:
 
 
 def _finding(key: str, rule: str, why: str) -> Finding:
-    return Finding(covered(shown(key)), rule, covered(shown(why)))
+    return Finding(covered_addresses(shown(key)), rule, covered(shown(why)))  # a key says which record it is
 
 
 def shown(text: str) -> str:
@@ -61,5 +61,7 @@ def kind_of(value: Any) -> str:
 
 def quoted(value: Any) -> str:
     """A value in a sentence, without the secrets in it, cut short."""
+    if isinstance(value, dict | list):
+        return kind_of(value)
     text = covered(repr(value))
     return text if len(text) <= 80 else f"{text[:79]}…"
