@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -175,3 +178,83 @@ def test_links_are_not_followed(data: Path, tmp_path: Path) -> None:
     (data / "link").symlink_to(tmp_path / "shadow")
     hand_over(data)
     assert ((data / "link").lstat().st_uid, (tmp_path / "shadow").stat().st_uid) == (SERVICE, 0)
+
+
+def test_what_has_a_second_name_stays_roots(data: Path, tmp_path: Path) -> None:
+    """The other name may be anywhere: whoever may write into the directory may give it a name there."""
+    (tmp_path / "shadow").write_text("root's")
+    os.link(tmp_path / "shadow", data / "mine")
+    (data / "made").write_text("by root")
+    hand_over(data)
+    hand_over(data, [data / "mine"])
+    assert ((tmp_path / "shadow").stat().st_uid, (data / "made").stat().st_uid) == (0, SERVICE)
+
+
+@pytest.mark.parametrize("swap_at", ["blobs", "a"])
+def test_a_folder_that_is_swapped_for_a_link_leads_nowhere(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swap_at: str
+) -> None:
+    """Between the look at a folder and the look at what is in it, its owner puts a link to root's files there."""
+    (tmp_path / "etc").mkdir()
+    (data / "blobs").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "etc" / name).write_text("root's")
+        (data / "blobs" / name).write_text("by root")
+    real = os.open
+
+    def swapped(path: str, flags: int, *rest: int, dir_fd: int | None = None) -> int:
+        if path == swap_at and not (data / "away").exists():
+            opened = real(path, flags, *rest, dir_fd=dir_fd)
+            (data / "blobs").rename(data / "away")
+            (data / "blobs").symlink_to(tmp_path / "etc")
+            return opened
+        return real(path, flags, *rest, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", swapped)
+    hand_over(data)
+    assert (data / "blobs").is_symlink()
+    assert owners(tmp_path / "etc") == {"0": {".", "a", "b"}}
+    assert {(data / "away" / name).stat().st_uid for name in ("a", "b")} == {SERVICE}
+
+
+def test_given_paths_are_not_reached_through_a_link(data: Path, tmp_path: Path) -> None:
+    """No part of them may be one, and none may lead out of the directory."""
+    (tmp_path / "etc/a").mkdir(parents=True)
+    (tmp_path / "etc/a/b").write_text("root's")
+    (data / "blobs").symlink_to(tmp_path / "etc")
+    (data / "packs").mkdir()
+    (data / "packs/one").write_text("by root")
+    hand_over(data, [data / "blobs/a", data / "blobs/a/b", data / "packs/one", data / "packs/gone/away"])
+    assert owners(tmp_path / "etc") == {"0": {".", "a", "a/b"}}
+    assert ((data / "packs").stat().st_uid, (data / "packs/one").stat().st_uid) == (0, SERVICE)
+    for path in (tmp_path / "etc/a", data / "../etc/a"):
+        with pytest.raises(ValueError, match=r"subpath|upwards"):
+            hand_over(data, [path])
+    assert owners(tmp_path / "etc") == {"0": {".", "a", "a/b"}}
+
+
+def test_handing_over_keeps_the_locks_of_an_open_database(data: Path) -> None:
+    """A file that is opened to be read, and closed, would end all locks that this process has on it."""
+    with sqlite3.connect(data / "kept.db") as db:
+        db.execute("CREATE TABLE t (a)")
+        db.commit()
+        db.execute("BEGIN EXCLUSIVE")
+        hand_over(data)
+        assert (data / "kept.db").stat().st_uid == SERVICE
+        program = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN EXCLUSIVE')"
+        said = subprocess.run(
+            [sys.executable, "-c", program, data / "kept.db"], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert "database is locked" in said.stderr
+        db.rollback()
+    db.close()
+
+
+def test_deep_folders_end_somewhere(data: Path) -> None:
+    """Its owner may make more of them than can be open at once."""
+    folder = data
+    for _ in range(100):
+        folder = folder / "d"
+        folder.mkdir()
+    hand_over(data)
+    assert [(data / "/".join("d" * depth)).stat().st_uid for depth in (1, 16, 17)] == [SERVICE, SERVICE, 0]
