@@ -10,10 +10,12 @@ whether anything was wrong with those).
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
 import re
+import stat
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -296,16 +298,34 @@ def _alone(store: EventStore) -> Generator[None]:
 
 def _lock_file(path: Path) -> int:
     """A descriptor to lock; made when missing. For reading, which is enough for a lock: the file may be another user's. What root makes belongs to
-    the folder's owner, who may come next. Raises Unusable (not_writable)."""
+    the folder's owner, who may come next, and may have put anything there. Raises Unusable (not_writable)."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        # A pipe would hold us up until somebody writes into it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
     except PermissionError as error:
         what = f"{path} cannot be used by this user: sudo chown --reference={path.parent} {path}"
         raise Unusable("not_writable", what) from error
-    if os.geteuid() == 0 and os.fstat(descriptor).st_uid == 0:
-        folder = os.stat(path.parent)
-        os.fchown(descriptor, folder.st_uid, folder.st_gid)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):  # a link, a folder, a socket
+            raise _not_a_file(path) from error
+        raise
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise _not_a_file(path)
+        if os.geteuid() == 0 and found.st_uid == 0 and found.st_nlink == 1:  # another name could be that of any file of root's
+            folder = os.stat(path.parent)
+            os.fchown(descriptor, folder.st_uid, folder.st_gid)
+    except BaseException:
+        os.close(descriptor)
+        raise
     return descriptor
+
+
+def _not_a_file(path: Path) -> Unusable:
+    return Unusable(
+        "not_writable", f"{path} is not a regular file and cannot be the lock of a rebuild; move it away and try again"
+    )
 
 
 class _ShadowRows(MemoryRows):

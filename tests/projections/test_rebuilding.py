@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import stat
 import subprocess
 import sys
 import threading
@@ -19,7 +22,7 @@ from api.commands.media import AddMedia, RemoveMedia, UpdateMedia
 from api.commands.messages import PostMessage
 from api.commands.settings import ChangeSettings
 from api.execution import Executor
-from eventstore.errors import Busy
+from eventstore.errors import Busy, Unusable
 from eventstore.store import EventStore
 from projections import catalogue, folding, messages, rebuilding, rows
 from projections.catalogue import AREAS
@@ -289,6 +292,46 @@ def test_two_rebuilds_at_once_are_refused(store: EventStore) -> None:
                 rebuilding.rebuild(store)
 
     assert rebuilding.rebuild(store, progress=second).differed == ()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "dangling link", "folder", "socket"])
+def test_what_is_no_file_in_the_place_of_the_lock_is_named(store: EventStore, tmp_path: Path, kind: str) -> None:
+    """Neither waited for nor followed: the message says what to do, after which it goes on."""
+    assert store.path is not None
+    lock = store.path.with_name(f"{store.path.name}.rebuild")
+    lock.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(lock)
+    elif kind == "folder":
+        lock.mkdir()
+    elif kind == "socket":
+        os.mknod(lock, stat.S_IFSOCK | 0o600)
+    else:
+        if kind == "link":
+            (tmp_path / "elsewhere").write_text("")
+        lock.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Unusable, match=f"{re.escape(str(lock))} is not a regular file.*; move it away") as caught:
+        rebuilding.rebuild(store)
+    assert caught.value.code == "not_writable"
+    assert (tmp_path / "elsewhere").exists() == (kind == "link")
+    lock.rename(tmp_path / "away")
+    assert rebuilding.rebuild(store).differed == ()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_lock_with_a_second_name_stays_roots(store: EventStore, tmp_path: Path) -> None:
+    """The other name may be that of any file of root's."""
+    assert store.path is not None
+    lock = store.path.with_name(f"{store.path.name}.rebuild")
+    lock.unlink(missing_ok=True)
+    (tmp_path / "shadow").write_text("root's")
+    os.link(tmp_path / "shadow", lock)
+    os.chown(lock.parent, 54_321, 54_321)
+    assert rebuilding.rebuild(store).differed == ()
+    assert lock.stat().st_uid == 0
+    (tmp_path / "shadow").unlink()
+    assert rebuilding.rebuild(store).differed == ()
+    assert lock.stat().st_uid == 54_321
 
 
 def test_parts_that_start_together_after_an_update_wait_for_one_rebuild(store: EventStore) -> None:
