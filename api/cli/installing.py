@@ -6,6 +6,7 @@ and nobody is told anything: for images of cards, and for tests.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib.resources
 import ipaddress
@@ -235,11 +236,32 @@ def make_data(data: Path, uid: int, gid: int) -> None:
     """The data directory with its folder for secrets, as this user's: before anybody else makes one of them, such as root with `pixelog pair`. What
     root has left there goes to the user. Raises OSError."""
     data.mkdir(mode=0o750, parents=True, exist_ok=True)
-    os.chown(data, uid, gid)
-    secrets = DataDirectory(data).secrets
-    secrets.mkdir(mode=0o700, exist_ok=True)
-    secrets.chmod(0o700)
+    # By descriptor from here on: the user may have the folder already, and put a link to anything into it.
+    folder = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fchown(folder, uid, gid)
+        _make_closed(DataDirectory(data).secrets, folder)
+    finally:
+        os.close(folder)
     ownership.hand_over(data)
+
+
+def _make_closed(path: Path, parent: int) -> None:
+    """A folder in the folder that is open as `parent`, closed to all but its owner; there may be one of that name. Raises OSError."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path.name, 0o700, dir_fd=parent)
+    try:
+        folder = os.open(path.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+            raise
+        raise NotADirectoryError(
+            error.errno, "a link or a file in the place of a folder; move it away first", str(path)
+        ) from error
+    try:
+        os.fchmod(folder, 0o700)
+    finally:
+        os.close(folder)
 
 
 def _write(path: Path, text: str, said: list[str]) -> bool:
@@ -398,7 +420,8 @@ def _status(call: Call) -> int:
     )
     if not running and root is None:
         call.out.line("to start it: sudo systemctl start pixelog; what it said last: journalctl -u pixelog -n 20")
-    return 0 if running and (answer == "ready" or url is None) else 1
+    # An address that nobody knows is no good sign: while all is well, the service tells it to systemd.
+    return 0 if running and answer == "ready" else 1
 
 
 def _unknown_port(installed: Installed) -> str:
@@ -476,15 +499,24 @@ def _data(call: Call) -> Path:
 def _need_own_folder(data: Path) -> None:
     """All of the folder will be the service's, so nothing of others may be in it."""
     try:
-        found = {path.name for path in data.iterdir()}
-    except FileNotFoundError:
-        return
+        found = {path.name for path in data.iterdir()} - {"lost+found"} if os.path.lexists(data) else set[str]()
+        ours = bool(found & {DATABASE, CONFIG}) or all(_is_begun(data, name) for name in found)
     except OSError as error:
         raise Usage(f"{data} cannot be used ({error.strerror}); take {DATA_DEFAULT}, or a folder such as /srv/pixelog") from error
-    if found - {"lost+found"} and not found & {DATABASE, CONFIG, "secrets"}:
+    if not ours:
         raise Usage(
             f"{data} holds files that are not pixelog's, and would be given to its user; take an empty folder, such as {data / 'pixelog'}"
         )
+
+
+def _is_begun(data: Path, name: str) -> bool:
+    """Whether this is an empty folder of pixelog's: what an installation leaves that got no further. Others have folders of such names, too, but not
+    empty ones."""
+    own = DataDirectory(data)
+    path = data / name
+    if path not in (own.secrets, own.blobs, own.packs, own.temporary) or path.is_symlink() or not path.is_dir():
+        return False
+    return not any(path.iterdir())
 
 
 def _need_own_address(host: str) -> None:

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from manager import Manager, Unit, descendants
 
 from api.cli import installing
-from api.cli.installing import Installed, Places, ending, quoted, unit_text
+from api.cli.installing import Installed, Places, ending, make_data, quoted, unit_text
 from api.cli.main import main
 from api.cli.pulse import Pulse, Turns
 from api.notify import Notifier
@@ -210,18 +210,51 @@ def test_an_address_of_another_machine_is_refused(
     assert files(tmp_path) == {}
 
 
+def put(folder: Path, *names: str) -> None:
+    """A folder with files of these names, and with folders of those that end so."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).mkdir() if name.endswith("/") else (folder / name).write_text("# dear")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["letters.txt"],
+        ["secrets/", "letters.txt"],
+        ["secrets/letters.txt"],
+        ["blobs/", "tmp/letters.txt"],
+        ["secrets"],
+        ["media/"],
+    ],
+)
 def test_a_folder_with_files_of_others_is_not_given_away(
-    machine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    machine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], names: list[str]
 ) -> None:
     """All below the data directory becomes the service's: of the whole of /srv that would be too much."""
-    theirs, ours = tmp_path / "srv", tmp_path / "ours"
-    theirs.mkdir()
-    (theirs / "letters.txt").write_text("dear")
-    (ours / "secrets").mkdir(parents=True)
-    (ours / "lost+found").mkdir()
+    theirs = tmp_path / "srv"
+    put(theirs, *names)
     assert main(["service", "install", "--data", str(theirs)]) == 2
     assert f"take an empty folder, such as {theirs}/pixelog" in capsys.readouterr().err
-    assert main(["service", "install", "--data", str(ours)]) == 2
+    assert files(tmp_path / "machine") == {}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["lost+found/"],
+        ["secrets/", "lost+found/"],
+        ["secrets/", "blobs/", "packs/", "tmp/"],
+        ["pixelog.db", "secrets/pairing.key", "notes"],
+        ["pixelog.toml"],
+    ],
+)
+def test_a_folder_of_pixelogs_is_taken(
+    machine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], names: list[str]
+) -> None:
+    """One with a log or settings, and what an installation leaves that got no further."""
+    put(tmp_path / "ours", *names)
+    assert main(["service", "install", "--data", str(tmp_path / "ours")]) == 2
     assert "systemd-sysusers is not there" in capsys.readouterr().err  # it went on
 
 
@@ -335,7 +368,9 @@ def test_how_it_ended(known: dict[str, str], words: str | None) -> None:
     assert ending(known) == words
 
 
-def status_of(monkeypatch: pytest.MonkeyPatch, unit: Path, config_of: Callable[..., Any], status_text: str) -> list[str]:
+def status_of(
+    monkeypatch: pytest.MonkeyPatch, unit: Path, config_of: Callable[..., Any], status_text: str, code: int = 0
+) -> list[str]:
     """`pixelog service status` where systemd says that it runs and `config_of` reads the configuration; the addresses that were asked."""
     asked: list[str] = []
     places = Places(unit, unit, unit.parent / "multi-user.target.wants/pixelog.service")
@@ -345,7 +380,7 @@ def status_of(monkeypatch: pytest.MonkeyPatch, unit: Path, config_of: Callable[.
     monkeypatch.setattr(installing, "properties", lambda: known)
     monkeypatch.setattr(installing, "_answer", lambda url: asked.append(url) or "ready")
     monkeypatch.setattr(installing.config, "load", config_of)
-    assert main(["service", "status"]) == 0
+    assert main(["service", "status"]) == code
     return asked
 
 
@@ -366,6 +401,8 @@ def closed(data: Path, *_: Any, **__: Any) -> Any:
         ([], "page http://192.168.1.7:8500", ["http://192.168.1.7:8500/readyz"]),
         ([], "page http://[fd00::7]:8500, no panel; see pixelog doctor", ["http://[fd00::7]:8500/readyz"]),
         ([], "the player does not go on", []),
+        ([], "the service does not answer", []),
+        ([], "", []),
     ],
 )  # fmt: skip
 def test_status_without_rights_asks_the_right_port_or_none(
@@ -376,10 +413,10 @@ def test_status_without_rights_asks_the_right_port_or_none(
     status_text: str,
     asked: list[str],
 ) -> None:
-    """The unit is everybody's to read, and so is what the service told systemd; where neither names the port, that is said."""
+    """The unit is everybody's to read, and so is what the service told systemd; where neither names the port, that is said, and no success."""
     unit = install(tmp_path, *options)
     capsys.readouterr()
-    assert status_of(monkeypatch, unit, closed, status_text) == asked
+    assert status_of(monkeypatch, unit, closed, status_text, code=0 if asked else 1) == asked
     said = capsys.readouterr().out
     assert ("ready at " in said) == bool(asked)
     assert ("8420" in said, "not asked: the port is in" in said) == (False, not asked)
@@ -404,6 +441,29 @@ def test_an_installation_is_read_back(tmp_path: Path) -> None:
     found = Installed.read(Places.below(tmp_path))
     assert found is not None
     assert (found.data, found.user, found.url()) == (tmp_path / "my data", "kiosk", "http://127.0.0.1:8500")
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "file"])
+def test_secrets_behind_a_link_are_refused(tmp_path: Path, kind: str) -> None:
+    """Whose the folder is may have put it there: what it leads to stays as open as it was."""
+    data, etc = tmp_path / "data", tmp_path / "etc"
+    data.mkdir()
+    etc.mkdir(mode=0o755)
+    if kind == "file":
+        (data / "secrets").write_text("a file")
+    else:
+        (data / "secrets").symlink_to(etc if kind == "link" else tmp_path / "nowhere")
+    with pytest.raises(NotADirectoryError, match=r"move it away first: .*/data/secrets"):
+        make_data(data, os.geteuid(), os.getegid())
+    assert etc.stat().st_mode & 0o777 == 0o755
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_secrets_that_are_there_are_closed(tmp_path: Path) -> None:
+    """Whoever could look into them before."""
+    (tmp_path / "data/secrets").mkdir(parents=True, mode=0o755)
+    make_data(tmp_path / "data", os.geteuid(), os.getegid())
+    assert (tmp_path / "data/secrets").stat().st_mode & 0o777 == 0o700
 
 
 # -- what systemd thinks -------------------------------------------------------------------------------------------------------------
