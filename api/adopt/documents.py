@@ -4,12 +4,15 @@ file and place, and never half used.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,31 @@ class Within:
         return Path(os.path.realpath(path)).is_relative_to(self._root)
 
 
+def open_regular(path: Path) -> BufferedReader:
+    """A file, opened to read; the caller closes it. Raises OSError, also for what is no regular file: a pipe would be waited for without end."""
+    _check_regular(path.stat().st_mode)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        _check_regular(os.fstat(descriptor).st_mode)
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _check_regular(mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+
+
+def is_regular(path: Path) -> bool:
+    """Whether a regular file is there, or behind a link there, for those who may look."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
 def _check_links(path: Path, name: str) -> None:
     """Raise Unreadable when a link in the place of a file leads out of its folder, and out of the installation that the folder is a part of."""
     home = path.parent.parent if path.parent.name in ("media", "config") else path.parent
@@ -57,7 +85,8 @@ def read_json(path: Path, name: str, findings: Findings) -> dict[str, Any]:
     try:
         if path.stat().st_size > JSON_BYTES_MAX:
             raise Unreadable(name, f"it has more than {JSON_BYTES_MAX >> 20} MiB")
-        text = path.read_bytes().decode("utf-8-sig")
+        with open_regular(path) as file:
+            text = file.read().decode("utf-8-sig")
     except OSError as error:
         raise Unreadable(name, f"it cannot be opened: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -89,19 +118,24 @@ def read_json(path: Path, name: str, findings: Findings) -> dict[str, Any]:
     return value  # type: ignore[reportUnknownVariableType]
 
 
+_PARTS = ("", "-wal", "-journal")
+"""Endings of the files of a SQLite database that say what is in it: the write-ahead log what is new, the rollback journal what was before."""
+
+
 @contextmanager
 def copied_database(path: Path, name: str) -> Generator[apsw.Connection]:
-    """A connection to a copy of a SQLite file with its write-ahead log: not even an index of shared memory appears beside the original. Its
-    integrity was checked. Raises Unreadable."""
-    wal = path.with_name(f"{path.name}-wal")
-    _check_links(path, name)
-    _check_links(wal, f"{name}-wal")
+    """A connection to a copy of a SQLite file with its journals: not even an index of shared memory appears beside the original, and what was
+    never committed is rolled back in the copy. Its integrity was checked. Raises Unreadable."""
+    for ending in _PARTS:
+        _check_links(path.with_name(path.name + ending), name + ending)
     with tempfile.TemporaryDirectory(prefix="pixelog-adopt-") as folder:
         copy = Path(folder) / "source.db"
         try:
-            shutil.copyfile(path, copy)
-            if wal.is_file():
-                shutil.copyfile(wal, copy.with_name("source.db-wal"))
+            for ending in _PARTS:
+                part = path.with_name(path.name + ending)
+                if ending == "" or part.exists():
+                    with open_regular(part) as file, open(copy.with_name(copy.name + ending), "xb") as into:
+                        shutil.copyfileobj(file, into)
         except OSError as error:
             raise Unreadable(name, f"it cannot be copied: {error.strerror}") from error
         try:
@@ -131,6 +165,6 @@ def rows(db: apsw.Connection, query: str) -> list[dict[str, Any]]:
     return result
 
 
-def has_table(db: apsw.Connection, name: str) -> bool:
-    """Whether there is a table of this name."""
-    return bool(db.execute("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?", (name,)).get)
+def kinds(db: apsw.Connection) -> dict[str, str]:
+    """What is in a database by name: `table` or `view`."""
+    return dict(db.execute("SELECT name, type FROM sqlite_schema WHERE type IN ('table', 'view')").fetchall())  # type: ignore[reportArgumentType]

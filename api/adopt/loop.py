@@ -6,18 +6,19 @@ Formats and rules: `docs/from-loop.md`. Nothing here writes, and nothing decides
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 
 from api import media_types
 from api.adopt import loop_settings, values
-from api.adopt.documents import Unreadable, copied_database, has_table, read_json, rows
+from api.adopt.documents import Unreadable, copied_database, kinds, read_json, rows
 from api.adopt.findings import Findings, kind_of, quoted, shown
-from api.adopt.hiding import covered, covered_addresses, without_secrets
+from api.adopt.hiding import covered, covered_addresses, hide, merge, without_secrets
 from api.adopt.loop_files import ORIGINAL, Content, Files
 from api.commands.adoptions import ActiveRecord, JobRecord, MediaRecord, StateRecord
 from eventstore.record import NAME_BYTES_MAX
@@ -29,11 +30,20 @@ SLUG_BYTES_MAX = NAME_BYTES_MAX - len("media/")
 FILENAME_CHARACTERS_MAX = 4_096
 """No file system has longer paths."""
 
+KEY_CHARACTERS_MAX = 200
+"""Of a key in a report, when nothing else bounds it."""
+
 TYPE_CHARACTERS_MAX = 200
 """No registered MIME type comes near."""
 
 EXTRA_BYTES_MAX = 256 * 1024
 """JSON that is kept of one item beside its fields; an event may have 1 MiB. Lists of 10,000 frame names fit."""
+
+REST_VALUE_BYTES_MAX = 256 * 1024
+"""JSON that is kept of one key of the index beyond its library, or of one setting without a counterpart here."""
+
+REST_BYTES_MAX = 800_000
+"""The same of all of them together: they are kept in one event, which may have 1 MiB."""
 
 KEPT_IN_DATABASE = "pixelog"
 """Key in LOOP's table of settings under which an export keeps what its columns cannot: LOOP asks for its own keys only."""
@@ -66,6 +76,9 @@ _OPTIONAL = frozenset(
 )
 """Fields of an item that LOOP knew and that have none here. One of its writers wrote null where another left the key out."""
 
+_TABLES = {"media": "rowid", "loop_order": "position", "settings": "rowid", "processing_jobs": "rowid"}
+"""Tables of LOOP's database, and what they are in order of."""
+
 _INDEX_FIELDS = frozenset({"media", "loop", "active", "processing"})
 _OLD_TYPES: dict[str, Kind] = {"gif": "animation", "video": "video", "image": "image"}
 _USUAL_TYPES = {"gif": "image/gif", "video": "video/mp4"}
@@ -83,6 +96,8 @@ class Installation(NamedTuple):
     state: Path | None
     database: Path | None
     config: Path | None
+    others: tuple[Path, ...] = ()
+    """Folders with a state of their own, which is not this one."""
 
     def name(self, path: Path) -> str:
         """A path as people see it."""
@@ -116,6 +131,10 @@ def find(source: Path) -> Installation:
     """The installation at a folder (the application's, the one above its `backend`, or the one that holds the state), or around a file. Raises
     NoInstallation."""
     if source.is_file():
+        if source.suffix == ".tmp":
+            raise NoInstallation(
+                f"{source} is what LOOP leaves when it stops while writing, and is never taken (IR-1.8); name its folder instead"
+            )
         is_database, is_config = source.suffix == ".db", source.name.startswith("config")
         return Installation(
             source.parent,
@@ -124,16 +143,21 @@ def find(source: Path) -> Installation:
             source if is_config else None,
         )
     if not source.is_dir():
-        raise NoInstallation(f"{source} does not exist")
+        why = "is neither a file nor a folder" if source.exists() else "does not exist"
+        raise NoInstallation(f"{source} {why}")
     settings: Installation | None = None
+    states: dict[Path, Installation] = {}  # by where they really are: a folder may be reached twice
     for base in (source, source / "backend"):
         config = _if_there(base / "config" / "config.json") or _if_there(base / "config.json")
         for media in (base / "media", base):
             index, database = _if_there(media / "index.json"), _if_there(media / "media.db")
             if index or database:
-                return Installation(media, index, database, config)
+                states.setdefault(media.resolve(), Installation(media, index, database, config))
         if config and settings is None:
             settings = Installation(base, None, None, config)
+    if states:
+        first, *others = states.values()
+        return first._replace(others=tuple(other.media for other in others))
     if settings is None:
         raise NoInstallation(
             f"there is no LOOP installation in {source}: neither media/index.json nor media/media.db; "
@@ -143,19 +167,26 @@ def find(source: Path) -> Installation:
 
 
 def _if_there(path: Path) -> Path | None:
-    return path if path.is_file() else None
+    """The path when something is there that must be read; what cannot be is told by whoever reads it."""
+    try:
+        return None if path.is_dir() or not path.exists() else path
+    except OSError:
+        return path
 
 
 def read(source: Path, findings: Findings, keep_going: bool) -> Records:
     """Everything of an installation. Raises NoInstallation, and Unreadable unless `keep_going`: then that file is told and passed over."""
     there = find(source)
+    for other in there.others:
+        why = f"the state in {other} is ignored; name that folder to move it in instead"
+        findings.skip(f"{other.relative_to(source)}", "IR-1.8", why)
     library = _library(there, findings, keep_going)
     config_name = "" if there.config is None else there.name(there.config)
     settings, rest, secrets = loop_settings.read(there.config, config_name, findings, keep_going)
     if library is None:
         _tell_secrets(secrets, findings)
-        return Records([], [], StateRecord(settings, rest=rest), {}, secrets)
-    files = Files(there.media)
+        return Records([], [], StateRecord(settings, rest=_bounded({}, rest.get("config", {}), findings)), {}, secrets)
+    files = Files(there.media, library.items.keys(), findings, keep_going)
     media: list[MediaRecord] = []
     contents: dict[str, Content] = {}
     for slug, item in library.items.items():
@@ -168,7 +199,7 @@ def read(source: Path, findings: Findings, keep_going: bool) -> Records:
     loop = _loop(library, findings)
     jobs = [job for id, found in library.jobs.items() for job in _job(id, found, findings, secrets)]
     index_rest, found = without_secrets(library.rest, "index.")
-    secrets |= found
+    merge(secrets, found)
     _tell_secrets(secrets, findings)
     return Records(
         media,
@@ -177,12 +208,36 @@ def read(source: Path, findings: Findings, keep_going: bool) -> Records:
             settings,
             loop,
             _active(library, loop, findings),
-            {**({"index": index_rest} if index_rest else {}), **rest},
+            _bounded(index_rest, rest.get("config"), findings),
             frozenset(library.items),
         ),
         contents,
         secrets,
     )
+
+
+def _bounded(index: dict[str, Any], config: dict[str, Any] | None, findings: Findings) -> dict[str, Any]:
+    """What an installation has beyond its library and our settings, as far as one event holds it; what is left out is told."""
+    by_path: dict[tuple[str, ...], Any] = {("index", name): value for name, value in index.items()}
+    for section, keys in (config or {}).items():
+        if isinstance(keys, dict):
+            by_path |= {("config", section, name): value for name, value in keys.items()}  # type: ignore[reportUnknownVariableType]
+        else:
+            by_path["config", section] = keys
+    sizes = {path: len(msgspec.json.encode((path, value))) for path, value in by_path.items()}
+    total = sum(sizes.values())
+    for path in sorted(sizes, key=lambda path: (-sizes[path], path)):
+        if sizes[path] <= REST_VALUE_BYTES_MAX and total <= REST_BYTES_MAX:
+            break
+        key = f"index.json#{path[1]}" if path[0] == "index" else f"config/{'.'.join(path[1:])}"
+        findings.skip(key[:KEY_CHARACTERS_MAX], "IR-0.7", f"it has {sizes[path]} bytes, more than can be kept of it; left out")
+        total -= sizes[path]
+        del by_path[path]
+    rest: dict[str, Any] = {"index": {}, "config": {}}
+    for (root, *path), value in by_path.items():
+        into = rest[root] if len(path) == 1 else rest[root].setdefault(path[0], {})
+        into[path[-1]] = value
+    return {root: found for root, found in rest.items() if found or (root == "config" and config is not None)}
 
 
 def _tell_secrets(secrets: Mapping[str, Any], findings: Findings) -> None:
@@ -210,7 +265,7 @@ def _library(there: Installation, findings: Findings, keep_going: bool) -> Libra
                 findings.skip(there.name(there.state), "IR-1.8", why)
             return library
         if library is not None:
-            findings.warn(there.name(there.database), "IR-1.8", "it has no items; index.json is taken instead")
+            _tell_empty(library, there.name(there.database), findings)
     if there.state is None:
         return None
     try:
@@ -222,6 +277,14 @@ def _library(there: Installation, findings: Findings, keep_going: bool) -> Libra
             raise Unreadable(error.file, error.why + beside) from error
         findings.skip(error.file, "IR-0.2", error.why + beside)
         return None
+
+
+def _tell_empty(library: Library, name: str, findings: Findings) -> None:
+    """A database without items gives way to the index, with whatever else is in it."""
+    findings.warn(name, "IR-1.8", "it has no items; index.json is taken instead")
+    for table, count in (("processing_jobs", len(library.jobs)), ("settings", len(library.rest.keys() - {"last_updated"}))):
+        if count:
+            findings.skip(f"{name}#{table}", "IR-1.8", f"index.json is taken instead; rows left out here: {count}")
 
 
 def _read_index(path: Path, name: str, findings: Findings) -> Library:
@@ -238,14 +301,16 @@ def _read_index(path: Path, name: str, findings: Findings) -> Library:
         _list_or_none(index, "loop", name, findings),
         (index["active"],) if "active" in index else None,
         _jobs(index.get("processing"), findings),
-        _rest({key: value for key, value in index.items() if key not in _INDEX_FIELDS}),
+        _rest({key: value for key, value in index.items() if key not in _INDEX_FIELDS}, name, findings),
         isinstance(media, list),
     )
 
 
-def _rest(found: Mapping[str, Any]) -> dict[str, Any]:
+def _rest(found: Mapping[str, Any], name: str, findings: Findings) -> dict[str, Any]:
     """What a state says beyond its library. A fresh device has no time of its last change yet."""
-    return {key: values.plain(value) for key, value in found.items() if value is not None or key != "last_updated"}
+    return values.mended(
+        {key: value for key, value in found.items() if value is not None or key != "last_updated"}, name, findings
+    )
 
 
 def _list_or_none(index: Mapping[str, Any], key: str, name: str, findings: Findings) -> list[Any] | None:
@@ -319,16 +384,19 @@ def _jobs(found: Any, findings: Findings) -> dict[str, dict[str, Any]]:
 
 def _read_database(path: Path, name: str, findings: Findings) -> Library:
     with copied_database(path, name) as db:
-        missing = [table for table in ("media", "loop_order", "settings", "processing_jobs") if not has_table(db, table)]
+        there = kinds(db)
+        for table in _TABLES:
+            if there.get(table) == "view":
+                raise Unreadable(name, f"{table} is a view in it, not a table; this is not as LOOP wrote it")
+        missing = [table for table in _TABLES if table not in there]
         if len(missing) == 4 and db.execute("SELECT count(*) FROM sqlite_schema").get:
             raise Unreadable(name, "it has none of LOOP's tables; this is not LOOP's database")
         if missing and len(missing) < 4:
             findings.warn(name, "IR-0.8", f"it has no table {', '.join(missing)}; taken as empty")
         media, order, settings, jobs = (
-            [] if table in missing else rows(db, f"SELECT * FROM {table} ORDER BY {by}")
-            for table, by in (("media", "rowid"), ("loop_order", "position"), ("settings", "rowid"), ("processing_jobs", "rowid"))
+            [] if table in missing else rows(db, f"SELECT * FROM {table} ORDER BY {by}") for table, by in _TABLES.items()
         )
-    known = {row["key"]: row.get("value") for row in settings}
+    known = _known(settings, name, findings)
     beside = _kept_beside(known.pop(KEPT_IN_DATABASE, None), name, findings)
     items: dict[str, dict[str, Any]] = {}
     for row in media:
@@ -349,10 +417,34 @@ def _read_database(path: Path, name: str, findings: Findings) -> Library:
             job = {column: value for column, value in row.items() if value is not None}
             if "updated_at" in job:
                 job["timestamp"] = job.pop("updated_at")
-            found[id] = {**job, **beside.get("jobs", {}).get(id, {})}
+            found[id] = _with_beside(job, beside.get("jobs", {}).get(id, {}))
     active = (known.pop("active"),) if "active" in known else (None,)
-    rest = beside.get("index", {}).get("rest", {}) | _rest({key: value for key, value in known.items() if isinstance(key, str)})
+    rest = beside.get("index", {}).get("rest", {}) | _rest(known, name, findings)
     return Library(items, [row.get("slug") for row in order], active, found, rest, in_list=False, row_count=len(media))
+
+
+def _known(settings: list[dict[str, Any]], name: str, findings: Findings) -> dict[str, Any]:
+    """Rows of the table of settings by their keys."""
+    known: dict[str, Any] = {}
+    for row in settings:
+        key = row.get("key")
+        if isinstance(key, str):
+            known[key] = row.get("value")
+        else:
+            found = kind_of(key) if "key" in row else "absent"
+            findings.skip(f"{name}#settings", "IR-0.8", f"the key of a row is {found}, not text; this row is left out")
+    return known
+
+
+def _with_beside(job: dict[str, Any], beside: Mapping[str, Any]) -> dict[str, Any]:
+    """A job's row with what an export kept beside it. LOOP may have written the row anew since: the row counts, but for the fractions of its
+    whole seconds."""
+    joined = {**beside, **job}
+    for name in ("created_at", "timestamp"):
+        row_us, kept_us = values.instant_us(job.get(name)), values.instant_us(beside.get(name))
+        if row_us is not None and kept_us is not None and row_us // 1_000_000 == kept_us // 1_000_000:
+            joined[name] = beside[name]
+    return joined
 
 
 def _kept_beside(text: Any, name: str, findings: Findings) -> dict[str, dict[str, dict[str, Any]]]:
@@ -481,7 +573,7 @@ def _type(item: Mapping[str, Any], filename: str, content: Content | None) -> tu
     if content is not None:
         return content.type, content.kind
     found = item.get("type")
-    if isinstance(found, str) and "/" in found and covered_addresses(shown(found)) == found and len(found) <= TYPE_CHARACTERS_MAX:
+    if isinstance(found, str) and "/" in found and covered(shown(found)) == found and len(found) <= TYPE_CHARACTERS_MAX:
         return found, _as_kind(found)
     guessed, kind = media_types.guess(filename, b"")
     if isinstance(found, str) and found in _OLD_TYPES:
@@ -517,18 +609,30 @@ def _extra(
     if item.get("type") not in (None, type, *_OLD_TYPES):
         extra["type"] = item["type"]
     url = item.get("url")
-    if isinstance(url, str) and not url.startswith("/media/"):
+    if url is not None and not _is_usual(url, slug, filename, content):
         extra["url"] = url
     kept: dict[str, Any] = {}
     if extra:
-        kept, found = without_secrets({name: values.plain(value) for name, value in extra.items()}, f"{key}.")
-        secrets |= found
+        kept, found = without_secrets(values.mended(extra, key, findings), f"{key}.")
+        merge(secrets, found)
     if content is not None and content.original is not None:
         kept[ORIGINAL] = {"sha256": content.original.sha256, "size": content.original.size_bytes}
     if kept and len(msgspec.json.encode(kept)) > EXTRA_BYTES_MAX:
         findings.warn(key, "IR-0.7", f"what it says beside its fields has more than {EXTRA_BYTES_MAX >> 10} KiB, and is left out")
         kept = {name: kept[name] for name in (ORIGINAL, "processing_status") if name in kept}
     return kept
+
+
+def _is_usual(url: Any, slug: str, filename: str, content: Content | None) -> bool:
+    """Whether an address says nothing but where the upload is."""
+    if not isinstance(url, str) or not url.startswith(("/media/raw/", "/media/processed/")):
+        return False
+    name = raw_name(slug, filename)
+    if url in (raw_url(name), f"/media/raw/{name}", raw_url(replaced_name(slug, filename))):
+        return True
+    upload = None if content is None else content.file or content.original
+    tail = url.removeprefix("/media")
+    return upload is not None and upload.path.as_posix().endswith((tail, unquote(tail)))
 
 
 # -- loop, choice, jobs --------------------------------------------------------------------------------------------------------------
@@ -564,15 +668,19 @@ def _active(library: Library, loop: tuple[str, ...], findings: Findings) -> Acti
     return ActiveRecord(first)
 
 
+_JOB_TEXTS = {"filename": covered_addresses, "stage": covered, "message": covered}
+"""Fields of a job that are texts, and how secrets in them are covered."""
+
+
 def _job(id: str, job: Mapping[str, Any], findings: Findings, secrets: dict[str, Any]) -> Iterator[JobRecord]:
     key = f"jobs/{id}"
     reading = _Reading(key, job, findings)
     found: Any = job.get("status")
     status: Any = _JOB_STATUSES.get(found) if isinstance(found, str) else None
-    extra = {name: values.plain(value) for name, value in job.items() if name not in _JOB_FIELDS}
+    extra = {name: value for name, value in job.items() if name not in _JOB_FIELDS}
     if status is None and found is not None:
         findings.warn(key, "IR-1.7", f"status {quoted(found)} is none of LOOP's; taken as processing")
-        extra["status"] = values.plain(found)
+        extra["status"] = found
     inner = job.get("job_id")
     if inner not in (None, id):
         findings.warn(key, "IR-1.7", f"its own job_id is {quoted(inner)}; the key counts")
@@ -584,11 +692,18 @@ def _job(id: str, job: Mapping[str, Any], findings: Findings, secrets: dict[str,
     created_at_us = reading.instant("created_at")
     if status in (None, "running") and reported_at_us is not None:
         extra["timestamp"] = values.iso(reported_at_us)  # a running job has no field for when it last said something
-    kept, hidden = without_secrets(extra, f"{key}.")
-    secrets |= hidden
+    for name in _JOB_TEXTS:
+        if not isinstance(job.get(name, ""), str | None):
+            findings.warn(key, "IR-0.7", f"{name} is {kind_of(job[name])}, not text; kept beside the job")
+            extra[name] = job[name]
+    kept, hidden = without_secrets(values.mended(extra, key, findings), f"{key}.")
+    merge(secrets, hidden)
+    if len(msgspec.json.encode(kept)) > EXTRA_BYTES_MAX:
+        findings.warn(key, "IR-0.7", f"what it says beside its fields has more than {EXTRA_BYTES_MAX >> 10} KiB, and is left out")
+        kept = {"timestamp": extra["timestamp"]} if status in (None, "running") and reported_at_us is not None else {}
     texts = {
-        name: _public(cover, _text(job.get(name)), f"{key}.{name}", secrets)
-        for name, cover in (("filename", covered_addresses), ("stage", covered), ("message", covered))
+        name: _public(cover, _text(job.get(name), name, key, findings), f"{key}.{name}", secrets)
+        for name, cover in _JOB_TEXTS.items()
     }
     yield JobRecord(
         id=id,
@@ -616,22 +731,34 @@ def _progress(value: Any, key: str, findings: Findings) -> float:
     return clamped
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, name: str, key: str, findings: Findings) -> str:
     """A text of bounded length; empty when there is none."""
-    return shown(value)[:FILENAME_CHARACTERS_MAX] if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    if len(value) > FILENAME_CHARACTERS_MAX:
+        findings.warn(key, "IR-0.7", f"{name} has {len(value)} characters; it ends after {FILENAME_CHARACTERS_MAX}")
+    if shown(value) != value:
+        findings.warn(key, "IR-0.10", f"{name} is no whole Unicode; it was mended")
+    return shown(value)[:FILENAME_CHARACTERS_MAX]
 
 
 def _public(cover: Callable[[str], str], text: str, path: str, secrets: dict[str, Any]) -> str:
     """The text with its secrets covered; whole, it is kept among the secrets."""
     public = cover(text)
     if public != text:
-        secrets[path] = text
+        hide(secrets, path, text)
     return public
 
 
 def raw_name(slug: str, filename: str) -> str:
     """The name that LOOP gives the file of an item under `media/raw`."""
     return f"{slug}_{filename}"
+
+
+def replaced_name(slug: str, filename: str) -> str:
+    """The name that an export gives it where no file can have that one: a hash of the slug."""
+    suffix = Path(filename.replace("/", "_").replace("\0", "_")).suffix
+    return hashlib.sha256(slug.encode()).hexdigest()[:32] + (suffix if len(suffix.encode()) <= 16 else "")
 
 
 def raw_url(name: str) -> str:

@@ -6,7 +6,6 @@ messages, the log itself) stays here and is not touched. Writes only into the fo
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import struct
@@ -21,7 +20,7 @@ import msgspec
 
 from api.adopt import loop_settings, values
 from api.adopt.findings import Finding, Findings
-from api.adopt.loop import KEPT_IN_DATABASE, raw_name, raw_url
+from api.adopt.loop import KEPT_IN_DATABASE, raw_name, raw_url, replaced_name
 from api.adopt.loop_files import ORIGINAL
 from api.adopt.secret_store import kept_secrets
 from api.commands.adoptions import CONVERT
@@ -137,7 +136,12 @@ def export_loop(data: DataDirectory, target: Path, *, frames: bool = True, secre
         config = _config(db, kept.config, kept_secrets(data.secrets, name), secrets, findings)
     (target / "media" / "raw").mkdir(parents=True)
     files = sum(_write_raw(item, data.blobs, target / "media" / "raw", findings) for item in items)
-    made = sum(_write_frames(item, data.blobs, target / "media" / "processed", findings) for item in items if frames)
+    made = 0
+    for item in items if frames else ():
+        count = _write_frames(item, data.blobs, target / "media" / "processed", findings)
+        if count:
+            made += 1
+            index["media"][item.media.slug]["frame_count"] = count
     _write(target / "media" / "index.json", msgspec.json.format(msgspec.json.encode(index), indent=2))
     _write_database(target / "media" / "media.db", index)
     (target / "config").mkdir()
@@ -172,9 +176,7 @@ def _file_name(item: Media, taken: set[str]) -> str:
     """As LOOP names uploads; what no file can be called, or another one is called, gets a hash of its slug for a name."""
     name = raw_name(item.slug, item.filename)
     if "/" in name or "\0" in name or len(name.encode()) > _NAME_BYTES_MAX or name in taken:
-        suffix = Path(item.filename.replace("/", "_").replace("\0", "_")).suffix
-        suffix = suffix if len(suffix.encode()) <= 16 else ""
-        return hashlib.sha256(item.slug.encode()).hexdigest()[:32] + suffix
+        return replaced_name(item.slug, item.filename)
     return name
 
 
@@ -329,7 +331,7 @@ def _write_raw(item: _Item, blobs: Path, folder: Path, findings: Findings) -> in
 
 
 def _write_frames(item: _Item, blobs: Path, folder: Path, findings: Findings) -> int:
-    """The frames of what plays: those that LOOP made itself as they were, others 25 a second."""
+    """The frames of what plays: those that LOOP made itself as they were, others 25 a second. How many were written."""
     it = item.media
     if it.sha256 is None or (item.original is None and it.status != "ready"):
         return 0
@@ -364,7 +366,7 @@ def _write_frames(item: _Item, blobs: Path, folder: Path, findings: Findings) ->
         "fps": FPS if count > 1 else 0,
     }
     _write(folder / it.slug / "metadata.json", msgspec.json.encode(metadata))
-    return 1
+    return count
 
 
 def _png_size(path: Path) -> tuple[int, int]:

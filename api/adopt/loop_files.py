@@ -8,14 +8,14 @@ that leads out of the folder is never followed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from api import media_types
 from api.adopt import loop_frames
-from api.adopt.documents import Unreadable, Within
+from api.adopt.documents import Unreadable, Within, is_regular, open_regular
 from api.adopt.findings import Findings
 from api.adopt.loop_frames import LEADS_OUT, Frames
 from eventstore.blobs import CHUNK_BYTES
@@ -55,7 +55,7 @@ class Content(NamedTuple):
 
 def read_pieces(path: Path) -> Iterator[bytes]:
     """A file in pieces."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         while piece := file.read(CHUNK_BYTES):
             yield piece
 
@@ -63,27 +63,35 @@ def read_pieces(path: Path) -> Iterator[bytes]:
 class Files:
     """The folders `raw` and `processed` of an installation."""
 
-    def __init__(self, media: Path) -> None:
-        """List them. Raises Unreadable."""
+    def __init__(self, media: Path, slugs: Collection[str], findings: Findings, keep_going: bool) -> None:
+        """List them; `slugs`: those of the whole library. Raises Unreadable unless `keep_going`: then that folder is told and passed over."""
         self._within = Within(media)
         self._outside: set[str] = set()
-        self._raw = self._listing(media / "raw", files=True)
-        self._processed = self._listing(media / "processed", files=False)
-        self._zips = [name for name in self._raw if name.endswith("_frames.zip")]
+        self._raw = self._listing(media / "raw", True, findings, keep_going)
+        self._processed = self._listing(media / "processed", False, findings, keep_going)
+        self._zips = _by_owner({name: path for name, path in self._raw.items() if name.endswith("_frames.zip")}, slugs)
         self._claimed: set[str] = set()
 
-    def _listing(self, folder: Path, files: bool) -> dict[str, Path]:
-        """What is in a folder, by name. What leads out is remembered in `_outside`."""
+    def _listing(self, folder: Path, files: bool, findings: Findings, keep_going: bool) -> dict[str, Path]:
+        """What is in a folder, by name. What leads out is remembered in `_outside`; what is no file in the place of one is told."""
         if not self._within.holds(folder):
             self._outside.add(folder.name)
             return {}
         try:
-            paths = {path.name: path for path in folder.iterdir() if (path.is_file() if files else path.is_dir())}
+            found = {path.name: path for path in folder.iterdir()}
+            paths = {name: path for name, path in found.items() if (path.is_file() if files else path.is_dir())}
             away = {name for name, path in paths.items() if path.is_symlink() and not self._within.holds(path)}
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
-            raise Unreadable(f"media/{folder.name}", f"it cannot be listed: {error.strerror}") from error
+            refused = Unreadable(f"media/{folder.name}", f"it cannot be listed: {error.strerror}")
+            if not keep_going:
+                raise refused from error
+            findings.skip(refused.file, "IR-0.2", refused.why)
+            return {}
+        if files:
+            for name in sorted(found.keys() - paths.keys()):
+                findings.warn(f"media/{folder.name}/{name}", "IR-0.8", "it is no regular file; it is not taken")
         self._outside |= {f"{folder.name}/{name}" for name in away}
         return {name: path for name, path in paths.items() if name not in away}
 
@@ -100,7 +108,7 @@ class Files:
         frames = loop_frames.find(folder, self._archive(slug, folder, key, findings), item, key, findings, self._within)
         original = None if raw is None else _original(raw, key, findings)
         if original is not None:
-            with open(original.path, "rb") as file:
+            with open_regular(original.path) as file:
                 head = file.read(media_types.HEAD_BYTES)
             if frames is None or media_types.guess("", head)[0].startswith("image/"):
                 type, kind = media_types.guess(original.path.name, head)
@@ -118,7 +126,7 @@ class Files:
             kind = "animation" if count > 1 else "image"
             return Content(identity, "image/png", kind, None, count, None, frames, original)
         clip = folder / "video.mp4" if folder is not None else None
-        if clip is not None and clip.is_file() and loop_frames.stays(clip, self._within, key, findings):
+        if clip is not None and is_regular(clip) and loop_frames.stays(clip, self._within, key, findings):
             findings.warn(key, "IR-1.9", "its upload is gone; the clip that was made of it is taken")
             found = _original(clip, key, findings)
             if found is not None:
@@ -152,12 +160,26 @@ class Files:
         return True
 
     def _archive(self, slug: str, folder: Path | None, key: str, findings: Findings) -> Path | None:
-        names = sorted(name for name in self._zips if name.startswith(f"{slug}_"))
+        names = sorted(self._zips.get(slug, ()))
         if names:
             self._claimed.add(f"raw/{names[0]}")
             return self._raw[names[0]]
         found = sorted(folder.glob("*_frames.zip")) if folder is not None else []
         return next((path for path in found if loop_frames.stays(path, self._within, key, findings)), None)
+
+
+def _by_owner(archives: Mapping[str, Path], slugs: Collection[str]) -> dict[str, list[str]]:
+    """Names of archives by the slug that they belong to: what their metadata names, else the longest that their name begins with."""
+    owned: dict[str, list[str]] = {}
+    for name, path in archives.items():
+        begins = [name[:place] for place, letter in enumerate(name) if letter == "_" and name[:place] in slugs]
+        if not begins:
+            continue
+        named = loop_frames.slug_in_archive(path)
+        owner = begins[-1] if named not in slugs else named if named in begins else None
+        if owner is not None:
+            owned.setdefault(owner, []).append(name)
+    return owned
 
 
 def _raw_names(slug: str, item: Mapping[str, Any]) -> Iterator[str]:
@@ -185,7 +207,7 @@ def _identity(frames: Frames, key: str, findings: Findings) -> str | None:
 def _original(path: Path, key: str, findings: Findings) -> Original | None:
     """The file by its content; None when it is empty, or cannot be read."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             digest = hashlib.file_digest(file, "sha256")
             size_bytes = file.tell()
     except OSError as error:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from api.adopt import apng, values
-from api.adopt.documents import Within
+from api.adopt.documents import Within, is_regular, open_regular
 from api.adopt.findings import Findings
 from player.pixels import unpack_rgb565
 
@@ -66,7 +66,7 @@ class Frames(NamedTuple):
                 if file is None or where != opened:
                     if file is not None:
                         file.close()
-                    opened, file = Path(where), open(where, "rb")  # noqa: SIM115 - closed below: many frames come from one file
+                    opened, file = Path(where), open_regular(Path(where))  # closed below: many frames come from one file
                 file.seek(offset)
                 yield _whole(file.read(FRAME_BYTES), str(where))
         finally:
@@ -77,7 +77,7 @@ class Frames(NamedTuple):
         """Each member is unpacked once, however many frames it has: their offsets only grow."""
         opened, member = "", None
         try:
-            with zipfile.ZipFile(path) as archive:
+            with open_regular(path) as whole, zipfile.ZipFile(whole) as archive:
                 try:
                     for where, offset in self.parts:
                         if member is None or str(where) != opened:
@@ -118,10 +118,15 @@ def find(
                 continue
             parts = _in_bin(place / "frames.bin", key, findings, within) or _in_files(place, key, findings, within)
             if parts:
-                return _frames(parts, None, {**metadata, **item}, key, findings)
+                return _frames(parts, None, _said(metadata, item), key, findings)
     if archive is not None:
         return _in_archive(archive, item, key, findings)
     return None
+
+
+def _said(metadata: Mapping[str, Any], item: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of the frames: by the item, else by their metadata. One of LOOP's writers wrote null where another left the key out."""
+    return {**metadata, **{name: value for name, value in item.items() if value is not None}}
 
 
 def stays(path: Path, within: Within, key: str, findings: Findings) -> bool:
@@ -166,7 +171,7 @@ def _in_bin(path: Path, key: str, findings: Findings, within: Within) -> list[tu
     if not stays(path, within, key, findings):
         return []
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             header = file.read(_BIN_HEADER.size)
             length = path.stat().st_size
     except FileNotFoundError:
@@ -178,15 +183,23 @@ def _in_bin(path: Path, key: str, findings: Findings, within: Within) -> list[tu
     if size != FRAME_BYTES:
         findings.warn(key, "IR-1.9", f"frames.bin is damaged: it does not begin with a count and {FRAME_BYTES}")
         return []
-    whole = min(count, (length - _BIN_HEADER.size) // FRAME_BYTES)
-    if whole < count:
-        findings.warn(key, "IR-1.9", f"frames.bin is cut short: {whole} of {count} frames are whole")
+    whole = _whole_count(count, length, "frames.bin", key, findings)
     return [(path, _BIN_HEADER.size + number * FRAME_BYTES, number) for number in range(whole)]
+
+
+def _whole_count(said: int, length: int, name: str, key: str, findings: Findings) -> int:
+    """How many frames of a `frames.bin` of this length count: those that its header says, as far as they are whole."""
+    there = (length - _BIN_HEADER.size) // FRAME_BYTES
+    if there < said:
+        findings.warn(key, "IR-1.9", f"{name} is cut short: {there} of {said} frames are whole")
+    elif there > said:
+        findings.warn(key, "IR-1.9", f"{name} holds {there} frames, but begins with a count of {said}; no more are taken")
+    return min(said, there)
 
 
 def _in_files(folder: Path, key: str, findings: Findings, within: Within) -> list[tuple[Path | str, int, int]]:
     try:
-        names = {path.name: path for path in folder.iterdir() if path.is_file()}
+        names = {path.name: path for path in folder.iterdir() if not path.is_dir()}
         links = {name for name in _numbered(names) if names[name].is_symlink()}
     except (FileNotFoundError, NotADirectoryError):
         return []
@@ -197,6 +210,9 @@ def _in_files(folder: Path, key: str, findings: Findings, within: Within) -> lis
     parts: list[tuple[Path | str, int, int]] = []
     for place, name in enumerate(numbered):
         if name in links and not stays(names[name], within, key, findings):
+            continue
+        if not is_regular(names[name]):
+            findings.warn(key, "IR-1.9", f"{name} is no regular file; this frame is left out")
             continue
         length = names[name].stat().st_size
         if length == FRAME_BYTES:
@@ -218,11 +234,34 @@ def _in_archive(path: Path, item: Mapping[str, Any], key: str, findings: Finding
     try:
         if path.stat().st_size < ZIP_BYTES_MIN:
             raise _Refused(f"it has less than {ZIP_BYTES_MIN} bytes")
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             return _of_archive(archive, path, item, key, findings)
     except (_Refused, OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
         findings.warn(key, "IR-1.9", f"{path.name} is no archive of frames: {error}")
         return None
+
+
+def slug_in_archive(path: Path) -> str | None:
+    """The slug that an archive's metadata names; None when it names none, or cannot be read: that is told where its frames are."""
+    try:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            metadata = archive.getinfo("metadata.json")
+            if metadata.file_size > METADATA_BYTES_MAX:
+                return None
+            found: Any = msgspec.json.decode(archive.read(metadata), type=dict[str, Any]).get("slug")
+    except (
+        KeyError,
+        OSError,
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        msgspec.MsgspecError,
+    ):
+        return None
+    return found if isinstance(found, str) else None
 
 
 class _Refused(Exception):
@@ -249,9 +288,8 @@ def _of_archive(archive: zipfile.ZipFile, path: Path, item: Mapping[str, Any], k
         with archive.open(packed) as file:
             header = file.read(_BIN_HEADER.size)
         said_count, size = _BIN_HEADER.unpack(header) if len(header) == _BIN_HEADER.size else (0, 0)
-        whole = min(said_count, (packed.file_size - _BIN_HEADER.size) // FRAME_BYTES) if size == FRAME_BYTES else 0
-        if whole < said_count:
-            findings.warn(key, "IR-1.9", f"frames.bin in {path.name} is cut short: {whole} of {said_count} frames are whole")
+        length = packed.file_size if size == FRAME_BYTES else 0
+        whole = max(0, _whole_count(said_count, max(length, _BIN_HEADER.size), f"frames.bin in {path.name}", key, findings))
         parts = [("frames.bin", _BIN_HEADER.size + number * FRAME_BYTES, number) for number in range(whole)]
     else:
         for place, name in enumerate(_numbered(members)):
@@ -261,7 +299,7 @@ def _of_archive(archive: zipfile.ZipFile, path: Path, item: Mapping[str, Any], k
                 findings.warn(key, "IR-1.9", f"{name} in {path.name} has {members[name].file_size} bytes; this frame is left out")
     if not parts:
         raise _Refused("it has no whole frame")
-    return _frames(parts, path, {**said, **item}, key, findings)
+    return _frames(parts, path, _said(said, item), key, findings)
 
 
 def _metadata(path: Path, key: str, findings: Findings, within: Within) -> dict[str, Any]:
@@ -272,7 +310,8 @@ def _metadata(path: Path, key: str, findings: Findings, within: Within) -> dict[
         if path.stat().st_size > METADATA_BYTES_MAX:
             why = f"it has more than {METADATA_BYTES_MAX >> 20} MiB"
         else:
-            return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+            with open_regular(path) as file:
+                return msgspec.json.decode(file.read(), type=dict[str, Any])
     except FileNotFoundError:
         return {}
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -78,7 +78,7 @@ def read(path: Path | None, name: str, findings: Findings, keep_going: bool) -> 
             raise
         findings.skip(error.file, "IR-0.2", error.why)
         return Settings({}, {}, {})
-    kept, secrets = hiding.without_secrets(values.plain(config), "config.")
+    kept, secrets = hiding.without_secrets(values.mended(config, name, findings), "config.")
     here: dict[str, Value] = {}
     for section, key, ours in _SETTINGS:
         keys = _object(kept.get(section))

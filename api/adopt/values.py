@@ -1,5 +1,5 @@
-"""Single values as the older systems wrote them, in the forms that pixelog keeps. Pure; each function answers None for what it cannot read, and the
-caller tells that the record was mended.
+"""Single values as the older systems wrote them, in the forms that pixelog keeps. Each function answers None for what it cannot read, and the caller
+tells that the record was mended.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
-from api.adopt.findings import shown
+from api.adopt.findings import Findings, shown
 
 MILLISECONDS_FROM = 100_000_000_000
 """An epoch number from here on counts milliseconds: as seconds it would lie beyond the year 5000."""
@@ -100,6 +100,15 @@ def number(value: object) -> float | None:
 
 def _as_number(text: str) -> Fraction | None:
     return Fraction(text) if _NUMBER.fullmatch(text) else None
+
+
+def mended(value: dict[str, Any], key: str, findings: Findings) -> dict[str, Any]:
+    """An object as `plain` has it; when that is not what was found, it is told of the record, once."""
+    kept: dict[str, Any] = plain(value)
+    if kept != value:
+        why = f"half characters, numbers beyond 64 bits, bytes or more than {DEPTH_MAX} levels in it were mended"
+        findings.warn(key, "IR-0.7", why)
+    return kept
 
 
 def plain(value: Any, depth: int = 0) -> Any:
