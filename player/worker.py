@@ -100,6 +100,7 @@ class Worker:
     def _turn(self) -> None:
         try:
             task = self._desk.take()
+            self._recovered("desk")
             if task is None:
                 self._desk.wait(IDLE_SECONDS)
                 return
@@ -107,7 +108,6 @@ class Worker:
             self._complain("desk", str(error))
             self._stop.wait(IDLE_SECONDS)
             return
-        self._recovered("desk")
         self._work(task)
 
     def _sweep(self) -> None:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import apsw
 import pytest
@@ -652,3 +652,27 @@ def test_a_pack_for_which_there_is_no_room_is_tried_again(
     assert asked == ["a"] * tries + ["b"]
     assert [what for what in desk.noted if what[0] == "prepared"] == [("prepared", 1)] * (2 if tries == 3 else 1)
     assert capsys.readouterr().err.count(f"a: [Errno {number}]") == 1
+
+
+def test_each_trouble_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when there was nothing to do between two of them."""
+    monkeypatch.setattr(worker, "IDLE_SECONDS", 0.0)
+    answers = iter([NotNow("first"), NotNow("first"), None, NotNow("second"), None])
+
+    class Bare:
+        def take(self) -> Task | None:
+            answer = next(answers, DeskClosed("closed"))
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        def wait(self, seconds: float) -> None: ...
+
+    Worker(cast(Any, Bare()), tmp_path).run()
+    assert capsys.readouterr().err.splitlines() == [
+        "pixelog worker: first; it is tried again until it works",
+        "pixelog worker: the work goes on",
+        "pixelog worker: second; it is tried again until it works",
+        "pixelog worker: the work goes on",
+        "pixelog worker: closed; this worker ends",
+    ]
