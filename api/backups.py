@@ -30,16 +30,20 @@ from eventstore.store import EventStore
 def write(
     data: DataDirectory, store: EventStore, target: Path, secrets: bool = False, cancelled: Callable[[], bool] = lambda: False
 ) -> Manifest:
-    """Back the directory up into one file, while others write. Raises BadBackup, Cancelled, OSError."""
+    """Back the directory up into one file, while others write, and while what removed items had is shed. Raises BadBackup, Cancelled, OSError (also
+    when the file of an item went that was still there in the backup's moment)."""
+    needed: set[str] = set()
 
     def files(db: apsw.Connection) -> Iterator[tuple[str, Path]]:
         rows: list[Any] = db.execute(
-            "SELECT DISTINCT sha256 FROM media_items WHERE sha256 IS NOT NULL ORDER BY sha256"
+            "SELECT sha256, max(removed_at IS NULL) FROM media_items WHERE sha256 IS NOT NULL GROUP BY sha256 ORDER BY sha256"
         ).fetchall()
-        for (sha256,) in rows:
-            path = data.blobs / sha256[:2] / sha256
+        for sha256, present in rows:
+            path, name = data.blobs / sha256[:2] / sha256, f"blobs/{sha256[:2]}/{sha256}"
             if path.is_file():
-                yield f"blobs/{sha256[:2]}/{sha256}", path
+                if present:
+                    needed.add(name)
+                yield name, path
         if data.config.is_file():
             yield CONFIG, data.config
         if secrets and data.secrets.is_dir():
@@ -49,7 +53,7 @@ def write(
 
     if target.exists() and not backup.is_backup(target):
         raise BadBackup(f"{target} exists and is no backup; choose another name")
-    return backup.write(store, target, datetime.now(UTC).isoformat(), files, cancelled)
+    return backup.write(store, target, datetime.now(UTC).isoformat(), files, cancelled, lambda name: name not in needed)
 
 
 def restore(file: Path, data: DataDirectory, replace: bool = False) -> Manifest:

@@ -97,7 +97,10 @@ class Store(Protocol):
 
 
 FilesOf = Callable[[apsw.Connection], Iterable[tuple[str, Path]]]
-"""Names and places of the files that go with a log, asked of the copy. They must stay as they are."""
+"""Names and places of the files that go with a log, asked of the copy. They must stay as they are, or go."""
+
+MayGo = Callable[[str], bool]
+"""Whether the file of this name may be gone when its turn comes; then it is left out."""
 
 
 def write(
@@ -106,6 +109,7 @@ def write(
     created_at: str,
     files_of: FilesOf = lambda db: (),
     cancelled: Callable[[], bool] = lambda: False,
+    may_go: MayGo = lambda name: False,
 ) -> Manifest:
     """Write a backup to `target`, replacing an older one of the same log, and return its manifest once it is on the disk and has been read back.
     One at a time into a folder.
@@ -115,7 +119,7 @@ def write(
     log, or another one is being written there), Cancelled, OSError (no folder, no room, no access).
     """
     with _alone(target.parent):
-        return _write(store, target, created_at, files_of, cancelled)
+        return _write(store, target, created_at, files_of, cancelled, may_go)
 
 
 @contextmanager
@@ -134,13 +138,15 @@ def _alone(folder: Path) -> Generator[None]:
         os.close(fd)
 
 
-def _write(store: Store, target: Path, created_at: str, files_of: FilesOf, cancelled: Callable[[], bool]) -> Manifest:
+def _write(
+    store: Store, target: Path, created_at: str, files_of: FilesOf, cancelled: Callable[[], bool], may_go: MayGo
+) -> Manifest:
     _check_target(target, store.log_id)
     part = target.with_name(f".{target.name}.part")
     copy = target.with_name(f".{target.name}.part.db")
     try:
         _copy_database(store, copy, cancelled)
-        manifest = _pack(store.log_id, part, copy, created_at, files_of, cancelled)
+        manifest = _pack(store.log_id, part, copy, created_at, files_of, cancelled, may_go)
         if read(part) != manifest:
             raise BadBackup(f"what was written to {target.parent} is not what is read back; check the disk")
         os.replace(part, target)
@@ -213,7 +219,9 @@ def _copy_database(store: Store, copy: Path, cancelled: Callable[[], bool]) -> N
         there.close()
 
 
-def _pack(log_id: str, part: Path, copy: Path, created_at: str, files_of: FilesOf, cancelled: Callable[[], bool]) -> Manifest:
+def _pack(
+    log_id: str, part: Path, copy: Path, created_at: str, files_of: FilesOf, cancelled: Callable[[], bool], may_go: MayGo
+) -> Manifest:
     stored: list[Stored] = []
     db = apsw.Connection(str(copy), flags=apsw.SQLITE_OPEN_READONLY)
     try:
@@ -223,7 +231,11 @@ def _pack(log_id: str, part: Path, copy: Path, created_at: str, files_of: FilesO
             for name, path in ((DATABASE, copy), *files_of(db)):
                 if cancelled():
                     raise Cancelled("the backup was cancelled; nothing of it is left")
-                stored.append(_add_file(tar, name, path))
+                try:
+                    stored.append(_add_file(tar, name, path))
+                except FileNotFoundError:  # from opening it: nothing of it is written yet
+                    if name == DATABASE or not may_go(name):
+                        raise
             manifest = Manifest(FORMAT, log_id, head.position, head.chain.hex(), head.epoch, created_at, tuple(stored))
             written = msgspec.json.encode(manifest)
             _add_bytes(tar, MANIFEST, written)

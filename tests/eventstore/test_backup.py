@@ -57,6 +57,21 @@ def test_a_backup_comes_back_as_it_was(store: EventStore, tmp_path: Path) -> Non
         assert restored.append("a", NewEvent("thing.happened")).position == 21
 
 
+def test_what_may_go_and_went_is_left_out(store: EventStore, tmp_path: Path) -> None:
+    """Between being named and being read; what must not go ends the backup."""
+    stays = tmp_path / "stays"
+    stays.write_bytes(b"x")
+    target = tmp_path / "b.tar"
+    named = [("gone", tmp_path / "gone"), ("stays", stays)]
+    with store:
+        manifest = backup.write(store, target, "now", lambda db: named, may_go=lambda name: name == "gone")
+        assert [file.name for file in manifest.files] == ["pixelog.db", "stays"]
+        assert backup.read(target) == manifest
+        with pytest.raises(FileNotFoundError):
+            backup.write(store, target, "later", lambda db: named, may_go=lambda name: name == "stays")
+    assert backup.read(target) == manifest
+
+
 def test_any_tar_tool_can_look_into_it(store: EventStore, tmp_path: Path) -> None:
     """Plain members; the database in it needs nothing beside it."""
     with store:
