@@ -9,6 +9,7 @@ import io
 import os
 import unicodedata
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar
 
@@ -104,6 +105,12 @@ class StateService:
                 writer.write(chunk)
             return writer.commit(), head
 
+    def keep_blob(self, sha256: str) -> bool:
+        """Whether the blob is held. From now it is young, so that nothing sheds it before the event that is about to name it."""
+        with suppress(OSError):  # it is gone, or another user's
+            os.utime(self.blobs.path(sha256))
+        return self.blobs.holds(sha256)
+
     def get_media(self, slug: str) -> Media | None:
         """The item, or None."""
         with self.store.reading() as db:
@@ -137,7 +144,7 @@ class StateService:
         """Bring a removed item back. Raises Rejected (not_found, conflict, gone)."""
         with self.store.reading() as db:
             files = media.files(db, slug)
-        held = files is not None and files.sha256 is not None and self.blobs.holds(files.sha256)
+        held = files is not None and files.sha256 is not None and self.keep_blob(files.sha256)
         command = RestoreMedia(slug, held)
         return self.executor.execute(command, lambda db, _: _there(media.get(db, slug)), origin=self._origin).answer
 

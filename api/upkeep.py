@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -24,7 +24,7 @@ import msgspec
 from api.data import DataDirectory
 from api.device.facts import Disk
 from api.execution import Executor
-from api.room import PLAYS_KEPT, Room, modified, remove, sweep_temporary
+from api.room import PLAYS_KEPT, Room, Swept, contents_under, modified, remove_content, sweep_temporary
 from eventstore import upkeep
 from eventstore.errors import StoreError
 from eventstore.head import open_shared
@@ -236,7 +236,7 @@ class Upkeep:
     # -- files ---------------------------------------------------------------------------------------------------------------------
 
     def _sweep_temporary(self) -> bool:
-        return sweep_temporary(self._data.temporary, self._now(), FILES_PER_TURN)
+        return _more(sweep_temporary(self._data.temporary, self._now(), FILES_PER_TURN))
 
     def _sweep_blobs(self) -> bool:
         """Remove files that nothing present names, once they are old enough. Asked and removed inside a write transaction, so that no event can name
@@ -246,18 +246,25 @@ class Upkeep:
             originals = media.originals_held(db, self._kept_since_us())
             doubtful = [
                 path
-                for path in _older(self._data.blobs, before)
-                if path.name not in originals and not media.names_blob(db, path.name, self._kept_since_us())
+                for path in contents_under(self._data.blobs)
+                if modified(path) < before
+                and path.name not in originals
+                and not media.names_blob(db, path.name, self._kept_since_us())
             ]
         if not doubtful:
             return False
 
-        def work(transaction: Any) -> bool:
-            since_us = self._kept_since_us()
-            free = [path for path in doubtful[:FILES_PER_TURN] if not media.names_blob(transaction.db, path.name, since_us)]
-            return remove((path for path in free if modified(path) < before), FILES_PER_TURN)
+        def work(transaction: Any) -> OSError | None:
+            since_us, failure = self._kept_since_us(), None
+            for path in doubtful[:FILES_PER_TURN]:
+                try:
+                    if not media.names_blob(transaction.db, path.name, since_us):
+                        remove_content(path, before, self._data.temporary)
+                except OSError as error:
+                    failure = failure or error
+            return failure
 
-        return bool(self._store.transact(work, durable=False)) and len(doubtful) > FILES_PER_TURN
+        return _more(Swept(len(doubtful) > FILES_PER_TURN, self._store.transact(work, durable=False)))
 
     def _kept_since_us(self) -> int:
         return self._store.now_us() - int(BLOB_KEPT_REMOVED_SECONDS * 1_000_000)
@@ -273,12 +280,17 @@ class Upkeep:
             held, playing, played = media.packs_held(db), _in_play(db), plays.packs(db, PLAYS_KEPT)
         found = [(path, stat) for path, stat in found if path.stem not in playing]
         found.sort(key=lambda one: (one[0].stem in played, one[0].stem in held, one[1].st_mtime))
+        failure: OSError | None = None
         for path, stat in found[:FILES_PER_TURN]:
             if excess <= 0:
                 break
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                failure = failure or error
+                continue
             excess -= stat.st_size
-        return excess > 0 and len(found) > FILES_PER_TURN
+        return _more(Swept(excess > 0 and len(found) > FILES_PER_TURN, failure))
 
     # -- the check of everything ---------------------------------------------------------------------------------------------------
 
@@ -411,8 +423,8 @@ def _in_play(db: apsw.Connection) -> set[str]:
     return {name for one in files if one is not None for name in (*[pack.name for pack in one.packs], one.thumbnail or "")}
 
 
-def _older(folder: Path, before: float) -> Iterator[Path]:
-    """Files under a folder that were last changed before then."""
-    for path in folder.rglob("*"):
-        if path.is_file() and modified(path) < before:
-            yield path
+def _more(swept: Swept) -> bool:
+    """Whether there is more to remove. Raises OSError when something could not be removed."""
+    if swept.failure is not None:
+        raise swept.failure
+    return swept.more

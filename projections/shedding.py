@@ -31,3 +31,9 @@ def removed(db: apsw.Connection) -> Removed:
         for pack in _packs(str(packs)):
             found.packs[pack["name"]] = max(at_us, found.packs.get(pack["name"], at_us))
     return found
+
+
+def has_running(db: apsw.Connection, kind: str) -> bool:
+    """Whether any job of this kind was claimed and is unfinished: then somebody may be about to name a file that it made."""
+    found = "SELECT EXISTS (SELECT 1 FROM jobs_all WHERE finished_logtime IS NULL AND kind = ? AND status = 'running')"
+    return bool(db.execute(found, (kind,)).get)

@@ -166,7 +166,7 @@ async def restore_item(call: Call) -> Response:
     slug = call.parameters["slug"]
     with call.door.snapshot() as snapshot:
         files = media.files(snapshot.db, slug)
-    held = files is not None and files.sha256 is not None and call.door.service.blobs.holds(files.sha256)
+    held = files is not None and files.sha256 is not None and call.door.service.keep_blob(files.sha256)
     # Whether the file is held is not part of the request: a repeat after it was swept is still the same one.
     answer = answering(lambda db: media.get(db, slug))
     return await carry_out(call, RestoreMedia(slug, held), answer, request=["restore", slug])

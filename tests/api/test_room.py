@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import io
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from api import past, room, upkeep
+from api import backups, past, room, upkeep
 from api.commands.deciding import Rejected
 from api.commands.display import Attached, RecordFacts, Started
 from api.commands.media import FinishPreparing
+from api.data import DataDirectory
 from api.device.facts import DISK_ENOUGH_BYTES, DISK_LOW_BYTES, Disk
 from api.service import StateService
 from api.upkeep import Upkeep
 from api.verification import verify
+from eventstore import backup
 from eventstore.clock import Reading
 from eventstore.errors import OutOfSpace
 from eventstore.store import EventStore
@@ -43,6 +47,11 @@ class Hand:
     def read(self) -> Reading:
         us = 5_000_000 + int(self.seconds * 1_000_000)
         return Reading(1_767_225_600_000_000 + us, us, "boot-1", True)
+
+
+def pack_name(name: str) -> str:
+    """How the pack is called that the tests call so."""
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 class Bench:
@@ -76,15 +85,19 @@ class Bench:
         item = self.state.add_media(content, filename=f"{name}.gif", slug=name)
         if pack:
             self.pack(name).write_bytes(content)
-            made = Pack(name, 240, 320, 0, "contain", SIZE_BYTES)
-            self.state.executor.execute(
-                FinishPreparing(None, name, item.sha256 or "", "image", "image/gif", 9, 9, 1, ((1, 0),), made, None, "t")
-            )
+            self.name_pack(name, item.sha256 or "")
         return self.state.blobs.path(item.sha256 or "")
 
     def pack(self, name: str) -> Path:
         """The file of a pack."""
-        return self.state.data.pack(name)
+        return self.state.data.pack(pack_name(name))
+
+    def name_pack(self, slug: str, sha256: str, of: str | None = None) -> None:
+        """The pack of that name was made of the item: its job is finished."""
+        made = Pack(pack_name(of or slug), 240, 320, 0, "contain", SIZE_BYTES)
+        self.state.executor.execute(
+            FinishPreparing(None, slug, sha256, "image", "image/gif", 9, 9, 1, ((1, 0),), made, None, "t")
+        )
 
     def orphan(self, name: str) -> Path:
         """A blob that no event names."""
@@ -252,6 +265,78 @@ def test_a_content_that_is_named_meanwhile_stays(narrow: Bench, monkeypatch: pyt
     assert verify(narrow.state.data).problems == ()
 
 
+@pytest.fixture
+def real(narrow: Bench) -> Callable[[], bool]:
+    """`real()` makes room by the clock that files have; for the log an hour has passed since the removal of `cat`, which is old on the disk."""
+    file = narrow.add("cat")
+    narrow.state.remove_media("cat")
+    narrow.after(HOUR)
+    changed(file, time.time() - HOUR)
+    disk = Disk(1 << 40, DISK_ENOUGH_BYTES - (1 << 20), False)
+    return room.Room(narrow.state.data, narrow.state.store, lambda: disk, lambda: narrow.hand.seconds).make
+
+
+def blob_of(bench: Bench, name: str) -> Path:
+    """The file that `Bench.add` made."""
+    return bench.state.blobs.path(hashlib.sha256(name.encode().ljust(SIZE_BYTES, b"x")).hexdigest())
+
+
+def test_what_is_about_to_be_restored_stays(narrow: Bench, real: Callable[[], bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room is made after the file was seen to be there, and before the event names it."""
+    execute = narrow.state.executor.execute
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        real()
+        return execute(*arguments, **options)
+
+    monkeypatch.setattr(narrow.state.executor, "execute", late)
+    assert narrow.state.restore_media("cat").slug == "cat"
+    assert blob_of(narrow, "cat").exists()
+    assert verify(narrow.state.data).problems == ()
+
+
+@pytest.mark.parametrize("how", ["uploaded", "touched"])
+def test_a_content_that_comes_at_the_last_moment_stays(
+    narrow: Bench, real: Callable[[], bool], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Between the look at its age and its removal; nothing is left beside it."""
+    file, look, came = blob_of(narrow, "cat"), room.modified, list[bool]()
+    content = file.read_bytes()
+
+    def slow(path: Path) -> float:
+        seen = look(path)
+        if path == file and not came:
+            came.append(True)
+            if how == "uploaded":
+                narrow.state.store_blob(io.BytesIO(content))
+            else:
+                assert narrow.state.keep_blob(file.name)
+        return seen
+
+    monkeypatch.setattr(room, "modified", slow)
+    real()
+    assert came == [True]
+    assert file.read_bytes() == content
+    assert list(narrow.state.data.temporary.iterdir()) == []
+
+
+def test_what_was_put_aside_by_a_killed_service_is_swept(narrow: Bench, real: Callable[[], bool]) -> None:
+    """It bears the name of a writer's file."""
+    unlink, aside = Path.unlink, list[Path]()
+
+    def killed(path: Path, missing_ok: bool = False) -> None:
+        if path.parent == narrow.state.data.temporary:
+            aside.append(path)
+            raise KeyboardInterrupt
+        unlink(path, missing_ok)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            real()
+    assert room.is_left(aside[0], time.time() + room.CLOSED_KEPT_SECONDS)
+
+
 def test_the_original_of_an_adopted_item_stays_as_long_as_the_item(narrow: Bench) -> None:
     """It goes out again with it; once the item is removed it goes as its content does."""
     narrow.add("cat")
@@ -281,6 +366,87 @@ def test_what_no_event_names_goes_before_all_else(narrow: Bench) -> None:
     narrow.short_of(1)
     narrow.look()
     assert not orphan.exists()
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
+    """Files that cannot be moved or removed."""
+    kept = set[Path]()
+    unlink, rename = Path.unlink, os.rename
+
+    def refusing_unlink(path: Path, missing_ok: bool = False) -> None:
+        if path in kept:
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+        unlink(path, missing_ok)
+
+    def refusing_rename(source: Path, target: Path) -> None:
+        if source in kept:
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(source))
+        rename(source, target)
+
+    monkeypatch.setattr(Path, "unlink", refusing_unlink)
+    monkeypatch.setattr(os, "rename", refusing_rename)
+    return kept
+
+
+def test_what_cannot_be_removed_does_not_keep_the_rest(narrow: Bench, refusing: set[Path]) -> None:
+    """A content, a pack, a temporary file; that is said as long as room lacks, and no longer."""
+    files = [narrow.add(name, pack=True) for name in ("first", "second")]
+    packs = [narrow.pack(name) for name in ("first", "second")]
+    for name in ("first", "second"):
+        narrow.state.remove_media(name)
+    left = narrow.state.data.temporary / "blob-999999999-7f-1"
+    left.write_bytes(b"x")
+    narrow.after(HOUR)
+    refusing.update((left, files[0], packs[0]))
+    narrow.short_of(1 << 20)
+    for _ in range(60):
+        narrow.after(10)
+        narrow.upkeep.turn()
+        said = narrow.upkeep.checks()["upkeep"]
+        assert (said.status, "Operation not permitted" in str(said.value)) == ("degraded", True)
+        assert [one.exists() for one in (*files, *packs)] == [True, False, True, False]
+    refusing.clear()
+    narrow.after(room.AGAIN_SECONDS)
+    narrow.upkeep.turn()
+    assert [one.exists() for one in (left, files[0], packs[0])] == [False, False, False]
+    narrow.after(600)
+    narrow.look()
+
+
+def test_more_goes_in_the_place_of_what_cannot_be_removed(narrow: Bench, refusing: set[Path]) -> None:
+    """No more than is needed."""
+    files = [narrow.add(name) for name in ("first", "second", "third")]
+    for name in ("first", "second", "third"):
+        narrow.state.remove_media(name)
+        narrow.after(HOUR)
+    refusing.add(files[0])
+    narrow.short_of(SIZE_BYTES)
+    narrow.upkeep.turn()
+    assert [file.exists() for file in files] == [True, False, True]
+
+
+def test_files_of_other_names_are_let_be(narrow: Bench) -> None:
+    """Also those whose name is no text; they keep nothing else from going."""
+    file = narrow.add("cat", pack=True)
+    narrow.state.remove_media("cat")
+    strange = [
+        narrow.state.data.blobs / os.fsdecode(b"caf\xe9.jpg"),
+        narrow.state.data.blobs / "notes.txt",
+        narrow.state.data.packs / os.fsdecode(b"caf\xe9.pack"),
+        narrow.state.data.packs / "notes.pack",
+    ]
+    for path in strange:
+        path.write_bytes(b"x")
+    narrow.after(3 * HOUR)
+    narrow.short_of(1 << 20)
+    narrow.look()
+    assert (file.exists(), narrow.pack("cat").exists()) == (False, False)
+    narrow.after(40 * 24 * HOUR)
+    narrow.upkeep.turn()
+    narrow.after(10)
+    narrow.upkeep.turn()
+    assert [path.exists() for path in strange] == [True] * 4
 
 
 def test_a_disk_that_is_not_low_keeps_everything(bench: Bench) -> None:
@@ -323,6 +489,36 @@ def test_a_log_without_room_does_not_keep_room_from_being_made(tmp_path: Path, m
         bench.state.close()
 
 
+@pytest.mark.parametrize("removed", [True, False])
+def test_a_backup_goes_on_while_room_is_made(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: bool
+) -> None:
+    """What a removed item had is left out when it goes meanwhile, and what comes back is as it should be; of a present one nothing may be missing."""
+    files = [bench.add(name) for name in ("first", "second", "third")]
+    if removed:
+        for name in ("first", "second", "third"):
+            bench.state.remove_media(name)
+    bench.state.add_media(b"GIF89a kept", filename="kept.gif")
+    adding = backup._add_file  # pyright: ignore[reportPrivateUsage]
+
+    def slow(tar: Any, name: str, path: Path) -> Any:
+        files[1].unlink(missing_ok=True)
+        return adding(tar, name, path)
+
+    monkeypatch.setattr(backup, "_add_file", slow)
+    target = tmp_path / "pixelog.backup"
+    if not removed:
+        with pytest.raises(FileNotFoundError):
+            backups.write(bench.state.data, bench.state.store, target)
+        assert not target.exists()
+        return
+    manifest = backups.write(bench.state.data, bench.state.store, target)
+    assert sum(one.name.startswith("blobs/") for one in manifest.files) == 3
+    again = DataDirectory(tmp_path / "again")
+    backups.restore(target, again)
+    assert verify(again).problems == ()
+
+
 # -- packs -------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -348,6 +544,40 @@ def test_packs_of_removed_items_go_before_their_contents(narrow: Bench) -> None:
     narrow.after(2 * HOUR)
     narrow.look()
     assert [one.exists() for one in (narrow.pack("kept"), fresh)] == [True, False]
+
+
+def test_a_pack_that_was_made_again_waits_to_be_named(narrow: Bench) -> None:
+    """Though a removed item had the same one: as long as an item is being prepared, and two hours at most."""
+    narrow.add("gone", pack=True)
+    narrow.state.remove_media("gone")
+    narrow.after(HOUR)
+    narrow.add("twin")
+    assert narrow.state.claim_job(["prepare"], "worker", HOUR) is not None
+    changed(narrow.pack("gone"), time.time() + narrow.hand.seconds)
+    narrow.short_of(1 << 20)
+    narrow.look()
+    assert narrow.pack("gone").exists()
+    narrow.after(room.UNNAMED_KEPT_SECONDS)
+    narrow.look()
+    assert not narrow.pack("gone").exists()
+
+
+def test_a_pack_that_is_named_meanwhile_stays(narrow: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look and the removal an item came that has it."""
+    narrow.add("gone", pack=True)
+    narrow.state.remove_media("gone")
+    narrow.after(3 * HOUR)
+    narrow.short_of(1 << 20)
+    look = room.Room._sheddable  # pyright: ignore[reportPrivateUsage]
+
+    def slow(self: room.Room) -> Any:
+        found = look(self)
+        narrow.name_pack("twin", narrow.add("twin").name, of="gone")
+        return found
+
+    monkeypatch.setattr(room.Room, "_sheddable", slow)
+    narrow.look()
+    assert narrow.pack("gone").exists()
 
 
 def test_the_pack_of_what_was_removed_a_moment_ago_is_spared(narrow: Bench) -> None:
@@ -379,6 +609,26 @@ def test_a_refused_upload_has_room_made_for_it(bench: Bench) -> None:
     assert [file.exists() for file in files] == [False, False, True]
     bench.look(3)
     assert files[2].exists(), "it was asked for once"
+
+
+@pytest.mark.parametrize("looked", [True, False])
+def test_what_was_asked_for_is_forgotten(bench: Bench, looked: bool) -> None:
+    """Once there is room for it, and after ten minutes at the latest: nothing goes for it weeks later."""
+    file = bench.add("cat")
+    bench.state.remove_media("cat")
+    bench.after(HOUR)
+    bench.upkeep.want_room(1 << 30)
+    if looked:
+        bench.short_of(-(2 << 30))
+        bench.look()
+    else:
+        bench.after(room.WISH_SECONDS)
+    bench.short_of(DISK_ENOUGH_BYTES - DISK_LOW_BYTES - (1 << 30) + SIZE_BYTES)
+    bench.look(2)
+    assert file.exists()
+    bench.upkeep.want_room(1 << 30)
+    bench.look()
+    assert not file.exists()
 
 
 def test_many_files_go_in_turns(narrow: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -444,12 +694,12 @@ def writing(bench: Bench) -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def test_a_killed_writers_file_is_swept_soon_and_a_living_ones_never(bench: Bench, writing: subprocess.Popen[bytes]) -> None:
-    """However long nothing comes: the file is open."""
+def test_a_killed_writers_file_is_swept_soon_and_a_living_ones_is_not(bench: Bench, writing: subprocess.Popen[bytes]) -> None:
+    """However long nothing comes: the file is open. Only after days it goes nevertheless, as there are file systems that say so of every file."""
     folder = bench.state.data.temporary
     with bench.state.blobs.writer() as mine:
         assert len(list(folder.iterdir())) == 2
-        bench.after(30 * 24 * HOUR)
+        bench.after(room.TEMPORARY_KEPT_SECONDS - 3 * HOUR)
         bench.look()
         assert len(list(folder.iterdir())) == 2
         writing.kill()
@@ -459,6 +709,19 @@ def test_a_killed_writers_file_is_swept_soon_and_a_living_ones_never(bench: Benc
         assert len(list(folder.iterdir())) == 1
         mine.write(b"still there")
         assert bench.state.blobs.holds(mine.commit().sha256)
+
+
+def test_a_file_that_is_said_to_be_open_for_ever_goes_in_the_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a network file system every lease may be refused."""
+
+    def refused(*_: object) -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("fcntl.fcntl", refused)
+    left = bench.state.data.temporary / "blob-999999999-7f-1"
+    left.write_bytes(b"x")
+    assert not room.is_left(left, time.time() + 0.9 * room.TEMPORARY_KEPT_SECONDS)
+    assert room.is_left(left, time.time() + 1.1 * room.TEMPORARY_KEPT_SECONDS)
 
 
 def test_a_file_of_a_writer_that_died_before_is_swept_at_the_start(bench: Bench, writing: subprocess.Popen[bytes]) -> None:
