@@ -414,15 +414,20 @@ def test_what_cannot_be_removed_does_not_keep_the_rest(narrow: Bench, refusing: 
     narrow.look()
 
 
-def test_more_goes_in_the_place_of_what_cannot_be_removed(narrow: Bench, refusing: set[Path]) -> None:
-    """No more than is needed."""
+def test_more_goes_in_the_place_of_what_cannot_be_removed(
+    narrow: Bench, refusing: set[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more than is needed, also when as many are refused as go at once."""
+    monkeypatch.setattr(room, "FILES_PER_TURN", 1)
     files = [narrow.add(name) for name in ("first", "second", "third")]
     for name in ("first", "second", "third"):
         narrow.state.remove_media(name)
         narrow.after(HOUR)
     refusing.add(files[0])
     narrow.short_of(SIZE_BYTES)
-    narrow.upkeep.turn()
+    for _ in range(3):
+        narrow.after(10)
+        narrow.upkeep.turn()
     assert [file.exists() for file in files] == [True, False, True]
 
 
@@ -555,9 +560,10 @@ def test_a_pack_that_was_made_again_waits_to_be_named(narrow: Bench) -> None:
     assert narrow.state.claim_job(["prepare"], "worker", HOUR) is not None
     changed(narrow.pack("gone"), time.time() + narrow.hand.seconds)
     narrow.short_of(1 << 20)
+    narrow.after(0.9 * room.UNNAMED_KEPT_SECONDS)
     narrow.look()
     assert narrow.pack("gone").exists()
-    narrow.after(room.UNNAMED_KEPT_SECONDS)
+    narrow.after(0.1 * room.UNNAMED_KEPT_SECONDS)
     narrow.look()
     assert not narrow.pack("gone").exists()
 
