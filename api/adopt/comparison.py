@@ -60,7 +60,7 @@ def _of_media(db: apsw.Connection, record: MediaRecord, content: Content | None,
     extra: Any = db.execute("SELECT extra FROM media_items WHERE slug = ?", (record.slug,)).get
     pairs: list[tuple[str, Any, Any]] = [
         ("filename", record.filename, item.filename),
-        ("extra", _as_json(record.extra), None if extra is None else msgspec.json.decode(extra)),
+        ("extra", _as_json(record.extra) or None, None if extra is None else msgspec.json.decode(extra) or None),
     ]
     if record.uploaded_at_us is not None:
         pairs.append(("uploadedAt", rfc3339(record.uploaded_at_us), item.uploaded_at))

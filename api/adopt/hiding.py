@@ -6,6 +6,7 @@ sentence, a hash of a password, a private key. Where the secrets are kept is the
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +21,9 @@ _SECRET = _set(
     "password passwd passphrase passcode pass pwd pw psk secret token credential jwt authorization bearer cookie otp pem apikey"
 )
 """Words that say it alone, in the singular."""
+
+_JOINED = re.compile(r"(?:passw(?:or)?d|passwort|kennwort|passphrase|passcode|passkey)$")
+"""Words that are known by their end, also when they are written as two."""
 
 _AFTERWARDS = _set(
     "hash hashed salt digest enc encrypted cipher value text string plain base64 b64 old new backup default key home"
@@ -43,7 +47,7 @@ _PLAIN = (
 _AMBIGUOUS = r"secret|token|credential|jwt|cookie|bearer"
 """Words of everyday language, too: in a sentence they need `=`, quotes as JSON has them, or something after them that is no word."""
 
-_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]{0,30}://)(?:[^\s/:@]*:[^\s/]*|[^\s/:@]{20,})@", re.IGNORECASE)
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]{0,30}://)(?:[^\s/:]*:[^\s/]*|[^\s/:@]{20,})@", re.IGNORECASE)
 _VALUE = r"(?:\"[^\"]+\"|'[^']+'|[^\s\"'&,;]+)"
 _SENTENCE = (
     re.compile(r"((?:proxy-)?authorization[\"']?\s{0,3}[:=]\s{0,3}[\"']?digest\s)(?!…)[^\n]+", re.IGNORECASE),
@@ -58,7 +62,7 @@ _SENTENCE = (
         rf"([\"'][\w-]{{0,20}}(?:{_AMBIGUOUS})[\w-]{{0,20}}[\"']\s{{0,3}}:\s{{0,3}})(?!…)(?:\"[^\"]+\"|'[^']+')", re.IGNORECASE
     ),
     re.compile(rf"((?:{_AMBIGUOUS}|\bpw)[\w-]{{0,20}}:\s{{0,3}})(?=[^\s\"',;]*[0-9])[^\s\"',;…]{{6,}}", re.IGNORECASE),
-    re.compile(r"(\bbearer\s+)(?=\S{8})(?!…)[^\s\"'&,;]+", re.IGNORECASE),
+    re.compile(r"(\bbearer\s+)(?=\S{8})(?=[^\s\"'&,;]*[0-9])(?!…)[^\s\"'&,;]+", re.IGNORECASE),
     re.compile(r"([?&](?:key|sig|signature|auth|pass|pw|code)=)(?!…)[^&\s\"']+", re.IGNORECASE),
     re.compile(r"(\s(?:-u|--user)[\s=][^\s:]{1,100}:)(?!…)\S+", re.IGNORECASE),
 )
@@ -68,8 +72,8 @@ _HASH = re.compile(r"\$(?:2[abxy]|argon2(?:id|i|d)|[1567y]|scrypt|pbkdf2[\w-]*)\
 _PRIVATE = "PRIVATE KEY-----"
 """How PEM names it (RFC 7468)."""
 
-_BASIC = re.compile(r"[Bb]asic (?=\S*[a-z]\S*[A-Z])[A-Za-z0-9+/]{8,}={0,2}")
-"""Name and password as HTTP writes them (RFC 7617). In base64 small letters come before large ones somewhere; in words they do not."""
+_BASIC = re.compile(r"[Bb]asic ([A-Za-z0-9+/]{8,400}={0,2})")
+"""Name and password as HTTP writes them (RFC 7617): a colon in base64."""
 
 _MARK = "…"
 
@@ -103,11 +107,8 @@ def is_secret_name(name: str, around: str = "") -> bool:
         if not before:
             return not _LOCKS.isdisjoint(_words(around))
         return before[-1] not in _PLAIN_KEYS
-    return (
-        word in _SECRET
-        or re.search(r"passw(or)?d|passphrase|passcode", word) is not None
-        or word in ("wifipass", "wifipw", "userpass")
-    )
+    joined = "".join(words[: last + 1])
+    return word in _SECRET or word in ("wifipass", "wifipw", "userpass") or _JOINED.search(joined) is not None
 
 
 def _words(name: str) -> list[str]:
@@ -124,7 +125,15 @@ def _is_secret(name: str, value: Any, path: str) -> bool:
     words = _words(name)
     if words and words[-1] in _PUBLIC:
         return covered_addresses(value) != value
-    return covered(value) != value or _BASIC.fullmatch(value) is not None
+    return covered(value) != value or _is_basic(value) or bool(words and words[-1] == "auth")
+
+
+def _is_basic(text: str) -> bool:
+    match = _BASIC.fullmatch(text)
+    try:
+        return match is not None and b":" in base64.b64decode(match[1], validate=True)
+    except ValueError:
+        return False
 
 
 def without_secrets(value: Mapping[str, Any], path: str = "") -> tuple[dict[str, Any], dict[str, Any]]:

@@ -7,11 +7,13 @@ the next.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import apsw
 import msgspec
 
 from api import ownership
@@ -31,7 +33,6 @@ from eventstore.clock import Clock
 from eventstore.record import Origin
 from eventstore.store import EventStore
 from projections.adoptions import find
-from projections.media import MediaAdded
 
 BATCH_EVENTS_MAX = 500
 """Events of one command: half of what a batch may have, so that others wait for the log no longer than a moment."""
@@ -134,9 +135,12 @@ class _Mover:
     def _move(self, media: Sequence[MediaRecord], jobs: Sequence[JobRecord], state: StateRecord | None) -> None:
         with self._store.reading() as db:
             known = find(db, self._name, (record.key for record in media))
+            here = _contents(db, media)
         brought = tuple(
             record
-            if record.key in known and known[record.key].fingerprint == adoptions.fingerprint_of(record)
+            if record.key in known
+            and known[record.key].fingerprint == adoptions.fingerprint_of(record)
+            and not self._has_lost(here.get(record.slug))
             else self._with_blob(record)
             for record in media
         )
@@ -144,9 +148,10 @@ class _Mover:
         judgement = self._judge(command)
         self.outcomes += judgement.outcomes
         if self._service is None:
-            self._arriving |= {event.slug for event in judgement.events if isinstance(event, MediaAdded)}
+            self._arriving |= judgement.known
             self.event_count += len(judgement.events)
         elif judgement.events:
+            self._keep_fresh(brought)
             outcome = self._service.executor.execute(command, origin=Origin("adopt"))
             self.event_count += len(outcome.events)
 
@@ -154,7 +159,7 @@ class _Mover:
         now_us = self._store.now_us()
         with self._store.snapshot() as db:
             state = adoptions.load(db, command, now_us)
-        state = msgspec.structs.replace(state, known=state.known | self._arriving)
+        state = msgspec.structs.replace(state, known=state.known | self._arriving, moved=state.moved | self._arriving)
         return adoptions.judge(command, state, Context(now_us, 0, _ID, 0, None))
 
     def _with_blob(self, record: MediaRecord) -> MediaRecord:
@@ -165,12 +170,23 @@ class _Mover:
         held = content.file.sha256 if content.file is not None else None
         if self._blobs is None:
             return msgspec.structs.replace(record, sha256=held or self._would_be(record.slug, content))
-        if content.original is not None and not self._blobs.holds(content.original.sha256):
+        if content.original is not None and not _touched(self._blobs, content.original.sha256):
             self._stored(self._blobs, read_pieces(content.original.path))
-        if held is not None and self._blobs.holds(held):
+        if held is not None and _touched(self._blobs, held):
             return msgspec.structs.replace(record, sha256=held)
         sha256, size_bytes = self._stored(self._blobs, content.pieces())
         return msgspec.structs.replace(record, sha256=sha256, size=size_bytes)
+
+    def _has_lost(self, sha256: str | None) -> bool:
+        """Whether an item of ours has a file that is not there any more: the source may have it."""
+        return self._blobs is not None and sha256 is not None and not self._blobs.holds(sha256)
+
+    def _keep_fresh(self, brought: Sequence[MediaRecord]) -> None:
+        """What the next command names is young again: a nearly full disk is cleared of what nobody named for a while. A batch may have taken long."""
+        if self._blobs is not None:
+            for record in brought:
+                if record.sha256 is not None and not _touched(self._blobs, record.sha256):
+                    self._with_blob(record)
 
     def _would_be(self, slug: str, content: Content) -> str:
         """The name of a blob that is not made yet. It matters only where an item of that slug is here, which may have the same."""
@@ -207,6 +223,24 @@ class _Mover:
         for (key,) in rows:
             if key not in now:
                 self._findings.warn(key.removeprefix(f"{self._name}/"), "IR-0.3", "it is no longer in the source; it stays here")
+
+
+def _touched(blobs: BlobStore, sha256: str) -> bool:
+    """Make a held blob young; False: it is not held."""
+    try:
+        os.utime(blobs.path(sha256))
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _contents(db: apsw.Connection, media: Sequence[MediaRecord]) -> dict[str, str | None]:
+    """The contents of the items that are here under these slugs."""
+    wanted = msgspec.json.encode([record.slug for record in media]).decode()
+    rows: list[Any] = db.execute(
+        "SELECT slug, sha256 FROM media_items WHERE removed_at IS NULL AND slug IN (SELECT value FROM json_each(?))", (wanted,)
+    ).fetchall()
+    return dict(rows)
 
 
 def batches(records: loop.Records) -> Iterator[tuple[list[MediaRecord], list[JobRecord], StateRecord | None]]:

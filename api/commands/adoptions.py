@@ -124,12 +124,16 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """What is here of what the command names, what was taken over before, and the plan. `known`: slugs that the library has."""
+    """What is here of what the command names, what was taken over before, and the plan. `known`: slugs that the library has; `moved`: those whose
+    item came from this source, `removed`: those whose item came and was removed here. `told`: what jobs were queued with, title and input."""
 
     held: Mapping[str, Held]
     jobs: Mapping[str, Standing]
     adoptions: Mapping[str, Adoption]
     known: frozenset[str]
+    moved: frozenset[str]
+    removed: frozenset[str]
+    told: Mapping[str, tuple[str, dict[str, Any] | None]]
     entries: tuple[Entry, ...]
     active: str | None
     settings: Mapping[str, Value]
@@ -147,10 +151,11 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Judgement(msgspec.Struct, frozen=True):
-    """The events of a command, and what they mean for each of its records."""
+    """The events of a command, and what they mean for each of its records. `known`: slugs that the source's loop and choice may name afterwards."""
 
     events: tuple[msgspec.Struct, ...]
     outcomes: tuple[Outcome, ...]
+    known: frozenset[str]
 
 
 def fingerprint(value: Any) -> str:
@@ -179,18 +184,33 @@ def load(db: apsw.Connection, command: AdoptRecords, now_us: int) -> State:
         if command.state.active is not None and command.state.active.slug is not None:
             named.add(command.state.active.slug)
     before = planning.playing(db)
+    found = adoptions.find(db, command.source, keys)
+    if command.state is not None and "loop" in found:
+        named.update(found["loop"].kept or ())
     items = planning.items(db, slugs | named)
+    came = {key.removeprefix("media/") for key in adoptions.find(db, command.source, (f"media/{slug}" for slug in slugs | named))}
     standing = {record.id: jobs.standing(db, record.id) for record in command.jobs}
     return State(
         held=_held(db, slugs),
         jobs={id: job for id, job in standing.items() if job is not None},
-        adoptions=adoptions.find(db, command.source, keys),
+        adoptions=found,
         known=frozenset(items),
+        moved=frozenset(came & items.keys()),
+        removed=frozenset(came - items.keys()),
+        told=_told(db, standing),
         entries=loop.entries(db),
         active=active.get(db)[0].slug,
         settings=settings.get(db),
         plan=msgspec.structs.replace(before, items={**items, **before.items}),
     )
+
+
+def _told(db: apsw.Connection, ids: Iterable[str]) -> dict[str, tuple[str, dict[str, Any] | None]]:
+    wanted = msgspec.json.encode(list(ids)).decode()
+    rows: list[Any] = db.execute(
+        "SELECT id, title, input FROM jobs_all WHERE id IN (SELECT value FROM json_each(?))", (wanted,)
+    ).fetchall()
+    return {id: (title, None if input is None else msgspec.json.decode(input)) for id, title, input in rows}
 
 
 _tags = msgspec.json.Decoder(tuple[str, ...]).decode
@@ -237,7 +257,7 @@ def judge(command: AdoptRecords, state: State, context: Context) -> Judgement:
         desk.take_state(command.state)
     events = _with_turn(desk, context)
     chunks = (AdoptionRecorded(command.system, command.source, chunk) for chunk in _chunks(desk.records))
-    return Judgement((*events, *chunks), tuple(desk.outcomes))
+    return Judgement((*events, *chunks), tuple(desk.outcomes), frozenset(desk.known))
 
 
 class _Desk:
@@ -252,7 +272,7 @@ class _Desk:
         self.plan = state.plan
         self.chosen: str | None = None
         self.cleared = False
-        self.known = set(state.known)
+        self.known = set(state.known & state.moved)
 
     def _note(self, outcome: Outcome, print: str | None = None, kept: Any = None) -> None:
         self.outcomes.append(outcome)
@@ -274,11 +294,15 @@ class _Desk:
             self.events += changes
             why = _kept_here(record, there, before)
             outcome = Outcome(key, "merged", None if why is None else "IR-0.3", why)
-            self._note(outcome, print if news else None, kept)
+            if there is not None:
+                self.known.add(record.slug)
+            # What came for an item that was removed here is not taken yet: restored, the item gets it with the next move.
+            self._note(outcome, print if news and there is not None else None, kept)
         elif there is None:
             self.events += self._added(record, (), None)
             self._note(Outcome(key, "imported"), print, kept)
         elif record.content is None or record.sha256 == there.sha256:
+            self.known.add(record.slug)
             self._note(Outcome(key, "merged", "IR-0.3", "an item of this slug is here already, and stays as it is"), print, kept)
         else:
             self._note(Outcome(key, "skipped", "IR-0.3", "an item of this slug with another content is here already"))
@@ -299,7 +323,7 @@ class _Desk:
             record.slug,
             filename=None if record.filename == held.filename else record.filename,
             uploaded_at_us=None if record.uploaded_at_us == held.uploaded_at_us else record.uploaded_at_us,
-            extra=None if record.extra == held.extra else record.extra,
+            extra=None if (record.extra or None) == (held.extra or None) else record.extra or {},
         )
         return [] if update == MediaUpdated(record.slug) else [update]
 
@@ -341,19 +365,26 @@ class _Desk:
         if adoption is not None and adoption.fingerprint == print:
             self._note(Outcome(key, "merged"))
         elif standing is None:
-            self.events.append(
-                JobQueued(record.id, CONVERT, record.title, record.extra, max_attempts=1, created_at_us=record.created_at_us)
-            )
-            self.events.append(JobClaimed(record.id, None, 1))
-            self.events += _job_news(record)
+            self.events += [*_job_begun(record), *_job_news(record)]
             self._note(Outcome(key, "imported"), print)
         elif adoption is not None and not standing.finished:
-            news = _job_news(record)
-            self.events += news
+            if self._begins_anew(record):
+                self.events += _job_begun(record)
+            self.events += _job_news(record)
             self._note(Outcome(key, "merged"), print)
         else:
             why = "a job of this id is here already" if adoption is None else "it is finished here, and that is final"
             self._note(Outcome(key, "merged", "IR-0.3", why), print)
+
+    def _begins_anew(self, record: JobRecord) -> bool:
+        """Whether the source says something else of what the job was begun with. When a running one last said something is told by its end, too."""
+        title, before = self.state.told[record.id]
+        now = record.extra or {}
+        ended = record.status != "running"
+        same = all(
+            now.get(name) == (before or {}).get(name) for name in {*now, *(before or {})} if not (ended and name == "timestamp")
+        )
+        return title != record.title or not same
 
     # -- what there is once
 
@@ -392,9 +423,12 @@ class _Desk:
             return  # there never was a loop to move in
         before: list[str] = [] if adoption is None else msgspec.convert(adoption.kept or [], list[str])
         here = {entry.slug: entry for entry in self.state.entries}
-        vanished = {slug for slug in before if slug in here and slug not in items}
-        there = _with_vanished([slug for slug in slugs if slug in self.known], before, vanished)
-        wanted = there if list(here) == before else _merged(list(here), before, there)
+        vanished = {slug for slug in before if slug not in items}
+        # What was removed here stays in mind: brought back, it is not in the loop for that alone.
+        mind = _with_vanished([slug for slug in slugs if slug in self.known or slug in self.state.removed], before, vanished)
+        there = [slug for slug in _within_bounds(mind) if slug not in self.state.removed]
+        untouched = list(here) == [slug for slug in before if slug not in self.state.removed]
+        wanted = there if untouched else _merged(list(here), before, there)
         order = _within_bounds(wanted)
         if order != list(here):
             entries = tuple(
@@ -415,25 +449,28 @@ class _Desk:
                 Outcome("loop", "told", "IR-0.3", "its order was made here, and stays; what is new at the source comes last")
             )
         if adoption is None or adoption.fingerprint != print or order != list(here):
-            self.records.append(Record("loop", print, [slug for slug in there if slug not in left_out]))
+            self.records.append(Record("loop", print, [slug for slug in mind if slug not in left_out]))
 
     def _of_entry(self, slug: str, placed: bool, was_here: bool, left_out: bool) -> Outcome:
         key = f"loop/{slug}"
         if placed:
             return Outcome(key, "merged" if was_here else "imported")
         if slug not in self.known:
-            return Outcome(key, "skipped", "IR-1.4", "the library here has no such item")
+            return Outcome(key, "skipped", "IR-1.4", self._unknown(slug))
         if left_out:
             why = f"a loop has at most {ENTRIES_MAX} entries, and {LOOP_BYTES_MAX} bytes"
             return Outcome(key, "skipped", "IR-0.8", why)
         return Outcome(key, "merged", "IR-0.3", "it was taken out of the loop here, and stays out")
+
+    def _unknown(self, slug: str) -> str:
+        return "the item of this slug is another one here" if slug in self.state.known else "the library here has no such item"
 
     def _take_active(self, slug: str | None, items: frozenset[str]) -> None:
         print, adoption, here = fingerprint(slug), self.state.adoptions.get("active"), self.state.active
         if adoption is None and slug is None:
             return  # nothing was ever chosen there
         if slug is not None and slug not in self.known:
-            self._note(Outcome("active", "skipped", "IR-1.5", f"the library here has no item {slug!r}"))
+            self._note(Outcome("active", "skipped", "IR-1.5", f"{slug!r}: {self._unknown(slug)}"))
             return
         news = adoption is None or adoption.fingerprint != print
         untouched = here == (None if adoption is None else adoption.kept)
@@ -462,6 +499,12 @@ def _kept_here(record: MediaRecord, there: Held | None, before: Mapping[str, Any
 
 def _kept_choice(here: str | None) -> str:
     return "nothing was chosen here, and it stays so" if here is None else f"{here!r} was chosen here, and stays chosen"
+
+
+def _job_begun(record: JobRecord) -> list[msgspec.Struct]:
+    """The events of a job that somebody works on, without a lease: nobody here takes it away."""
+    queued = JobQueued(record.id, CONVERT, record.title, record.extra, max_attempts=1, created_at_us=record.created_at_us)
+    return [queued, JobClaimed(record.id, None, 1)]
 
 
 def _job_news(record: JobRecord) -> list[msgspec.Struct]:

@@ -322,6 +322,127 @@ def test_a_key_of_our_own_at_the_source_reads_no_file(move: Move, tmp_path: Path
     assert export_loop(move.data, tmp_path / "out").files == 0
 
 
+def test_what_the_source_no_longer_says_of_an_item_goes(move: Move) -> None:
+    """Keys that have no field here, once they are gone there; then nothing is left to bring."""
+    move.raw("a_a.gif", gif(1))
+    move.index({"a": item("a", fps=10, note="n")})
+    move.adopt()
+    move.index({"a": item("a")})
+    assert move.adopt(verify=True).differences == ()
+    report = move.adopt(verify=True)
+    assert (report.events, report.differences) == (0, ())
+
+
+def test_a_running_job_comes_as_it_is_now(move: Move) -> None:
+    """Another file name, another report and new keys, too; once it has ended, only its end is news."""
+    job = {"filename": "x", "status": "processing", "progress": 10, "stage": "s", "message": "m", "timestamp": 1751065195}
+    move.index({}, processing={"j": job})
+    move.adopt()
+    move.index({}, processing={"j": job | {"filename": "y", "timestamp": 1751065199, "codec": "h264", "progress": 5}})
+    assert move.adopt(verify=True).differences == ()
+    with move.state() as state:
+        found = state.get_job("j")
+        assert found is not None
+        assert (found.title, found.progress, found.input) == ("y", 5, {"codec": "h264", "timestamp": "2025-06-27T22:59:59Z"})
+    move.index(
+        {},
+        processing={
+            "j": job | {"filename": "y", "status": "completed", "progress": 100, "timestamp": 1751065205, "codec": "h264"}
+        },
+    )
+    assert move.adopt(verify=True).differences == ()
+    with move.state() as state, state.store.reading() as db:
+        types = [row[0] for row in db.execute("SELECT type FROM events WHERE stream = 'jobs/j' ORDER BY position").fetchall()]
+    begun = ["job.queued", "job.claimed", "job.progressed"]
+    assert types == [*begun, *begun, "job.completed"]
+
+
+def test_an_entry_that_was_taken_out_stays_out_when_its_item_comes_back(move: Move) -> None:
+    """LOOP lost the item for a while; that it was taken out here is not forgotten meanwhile."""
+    media = {slug: item(slug) for slug in ("a", "b", "c")}
+    move.index(media, loop=["a", "b", "c"])
+    move.adopt()
+    with move.state() as state:
+        state.reorder_loop(["a", "c"])
+    move.index({})
+    move.adopt()
+    move.index(media, loop=["a", "b", "c"])
+    report = move.adopt()
+    assert ("loop/b", "IR-0.3") in found(report.warnings)
+    with move.state() as state:
+        assert state.list_loop() == ["a", "c"]
+
+
+def test_an_item_that_was_removed_changes_no_order(move: Move) -> None:
+    """A later order of LOOP's still comes; restored and left out of the loop, the item stays out."""
+    media = {slug: item(slug) for slug in ("a", "b", "c")}
+    for slug in media:
+        move.raw(f"{slug}_{slug}.gif", gif(ord(slug)))
+    move.index(media, loop=["a", "b", "c"])
+    move.adopt()
+    with move.state() as state:
+        state.remove_media("b")
+    move.index(media, loop=["c", "a", "b"])
+    assert "loop" not in dict(found(move.adopt().warnings))
+    with move.state() as state:
+        assert state.list_loop() == ["c", "a"]
+        state.restore_media("b")
+    report = move.adopt()
+    assert ("loop/b", "IR-0.3") in found(report.warnings)
+    with move.state() as state:
+        assert state.list_loop() == ["c", "a"]
+
+
+def test_a_name_that_came_while_an_item_was_removed_comes_with_it(move: Move) -> None:
+    """Restored, it gets what the source has said since; nobody has named it here."""
+    move.raw("a_a.gif", gif(1))
+    move.index({"a": item("a")})
+    move.adopt()
+    with move.state() as state:
+        state.remove_media("a")
+    shutil.move(move.media / "raw" / "a_a.gif", move.media / "raw" / "a_new.gif")
+    move.index({"a": item("a", filename="new.gif")})
+    assert ("media/a", "IR-0.3") in found(move.adopt().warnings)
+    with move.state() as state:
+        state.restore_media("a")
+    assert "IR-0.3" not in {one.rule for one in move.adopt(verify=True).warnings}
+    with move.state() as state:
+        here = state.get_media("a")
+        assert here is not None
+        assert here.filename == "new.gif"
+
+
+def test_another_item_of_the_same_slug_is_not_put_into_the_loop(move: Move) -> None:
+    """What the source's loop and choice name is its own item, not whatever has that slug here; also over several batches of a dry run."""
+    with move.state() as state:
+        state.add_media(gif(1), filename="a.gif", slug="a")
+    media = {slug: item(slug) for slug in ("a", *(f"i{number}" for number in range(200)))}
+    for slug in media:
+        move.raw(f"{slug}_{slug}.gif", gif(9))
+    move.index(media, loop=["a", "i1"], active="a")
+    dry = move.adopt(dry_run=True)
+    report = move.adopt()
+    assert dry == msgspec.structs.replace(report, dry_run=True)
+    assert found(report.skipped) == [("media/a", "IR-0.3"), ("loop/a", "IR-1.4"), ("active", "IR-1.5")]
+    assert {one.why for one in report.skipped[1:]} == {
+        "the item of this slug is another one here",
+        "'a': the item of this slug is another one here",
+    }
+    with move.state() as state:
+        assert (state.list_loop(), state.get_active()) == (["i1"], None)
+
+
+def test_a_file_that_was_lost_here_is_brought_again(move: Move) -> None:
+    """As long as the source has it: nothing is appended for it."""
+    content = move.raw("a_a.gif", gif(1))
+    move.index({"a": item("a")})
+    move.adopt()
+    blob = next(move.data.blobs.rglob("*/*"))
+    blob.unlink()
+    report = move.adopt(verify=True)
+    assert (report.events, report.differences, blob.read_bytes()) == (0, (), content)
+
+
 SLUGS = ("a", "b", "c", "d", "e")
 some = st.lists(st.sampled_from(SLUGS), unique=True)
 sources = st.fixed_dictionaries(

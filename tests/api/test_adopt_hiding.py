@@ -7,13 +7,14 @@ import pytest
 from api.adopt import hiding
 
 SECRET = """
-    wifi_key hotspot_key aes_256_key aes256_key google_key ssh_key pem password passwordHash hotspot_password wpa_keys wifiPw wifi_pw pw api_keys tokens
-    credentials psk Authorization X-Api-Key X-Auth-Token cookie jwt userPassword2 client_secret secret_key PASSWORD wifipassword aesKey
+    wifi_key hotspot_key aes_256_key aes256_key google_key ssh_key pem password passwordHash hotspot_password wpa_keys wifiPw wifi_pw pw api_keys
+    tokens credentials psk Authorization X-Api-Key X-Auth-Token cookie jwt userPassword2 client_secret secret_key PASSWORD wifipassword aesKey
+    pass_phrase pass-word passkey device_key master_key passwort
 """
 
 PUBLIC = """
-    pwm_frequency pwm_pin compass lowpass tokens_shown cookiecutter dc_pin ssid keyboard passed primary_key sort_key hotkey keys key password_length
-    bypass monkey keyframe token_count publicKey hash
+    pwm_frequency pwm_pin compass lowpass tokens_shown cookiecutter dc_pin ssid keyboard passed primary_key sort_key hotkey keys key
+    password_length bypass secretary tokens_used monkey keyframe token_count publicKey hash
 """
 
 
@@ -39,6 +40,9 @@ def test_names_of_secrets() -> None:
         ("$2b$12$FAKEabcdefghijklmnopq", "…"),
         ("image/gif; token=FAKE", "image/gif; token=…"),
         ("-----BEGIN RSA PRIVATE KEY-----\nFAKE", "…"),
+        ("https://me@example.com:FAKE@host/dav", "https://…@host/dav"),
+        ("https://me@host:8080/p and http://h:80/a@b", None),
+        ("the standard bearer portrait.png", None),
         ("Unexpected token: }", None),
         ("token: unexpected end", None),
         ("the secret: he left", None),
@@ -74,3 +78,10 @@ def test_each_secret_is_kept() -> None:
     }
     hiding.merge(secrets, {"config.wifi.key": "FAKE-2", "config.user.hash": "FAKE-7"})
     assert (secrets["config.user.hash~2"], "config.wifi.key~2" in secrets) == ("FAKE-7", False)
+
+
+def test_credentials_of_http_stand_alone() -> None:
+    """In base64, with a colon in them; words are none. Long texts take no long time."""
+    found = {"a": "Basic FAKE", "b": "Basic ZjpGQUtF", "c": "Basic helloWorld", "d": "Basic " + "a" * 1_000_000, "auth": "FAKE"}
+    kept, secrets = hiding.without_secrets(found)
+    assert (sorted(kept), sorted(secrets)) == (["a", "c", "d"], ["auth", "b"])
