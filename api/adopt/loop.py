@@ -185,7 +185,7 @@ def read(source: Path, findings: Findings, keep_going: bool) -> Records:
     settings, rest, secrets = loop_settings.read(there.config, config_name, findings, keep_going)
     if library is None:
         _tell_secrets(secrets, findings)
-        return Records([], [], StateRecord(settings, rest=_bounded({}, rest.get("config", {}), findings)), {}, secrets)
+        return Records([], [], StateRecord(settings, rest=_bounded({}, rest.get("config"), findings)), {}, secrets)
     files = Files(there.media, library.items.keys(), findings, keep_going)
     media: list[MediaRecord] = []
     contents: dict[str, Content] = {}
@@ -229,7 +229,7 @@ def _bounded(index: dict[str, Any], config: dict[str, Any] | None, findings: Fin
     for path in sorted(sizes, key=lambda path: (-sizes[path], path)):
         if sizes[path] <= REST_VALUE_BYTES_MAX and total <= REST_BYTES_MAX:
             break
-        key = f"index.json#{path[1]}" if path[0] == "index" else f"config/{'.'.join(path[1:])}"
+        key = f"index.{path[1]}" if path[0] == "index" else f"config/{'.'.join(path[1:])}"
         findings.skip(key[:KEY_CHARACTERS_MAX], "IR-0.7", f"it has {sizes[path]} bytes, more than can be kept of it; left out")
         total -= sizes[path]
         del by_path[path]

@@ -684,3 +684,51 @@ def test_secrets_that_cannot_go_back_are_named(tmp_path: Path) -> None:
     assert [one.key for one in report.warnings if one.rule == "IR-0.9"] == ["config/wifi.known.0.psk", "media/a.api_key"]
     config = json.loads((tmp_path / "out/config/config.json").read_text())
     assert config["wifi"] == {"known": [{}, 1], "password": "FAKE-3", "tokens": [4]}
+
+
+def test_what_loop_wrote_since_an_export_counts(tmp_path: Path) -> None:
+    """A job that it finished is finished here; of its times only the fraction of the same second is ours."""
+    source = tmp_path / "app/media"
+    source.mkdir(parents=True)
+    job = {"filename": "a.mp4", "status": "processing", "progress": 10, "stage": "s", "message": "m", "timestamp": 1750000000.5}
+    (source / "index.json").write_text(json.dumps({"media": {"a": {"filename": "a.gif"}}, "processing": {"j": job}}))
+    data = DataDirectory(tmp_path / "data")
+    adopt_loop(data, tmp_path / "app")
+    export_loop(data, tmp_path / "out")
+    database = sqlite3.connect(tmp_path / "out/media/media.db")
+    database.execute(
+        "UPDATE processing_jobs SET status = 'completed', progress = 100, message = 'done', updated_at = '2025-07-01 00:00:00'"
+    )
+    database.commit()
+    database.close()
+    for target in (data, DataDirectory(tmp_path / "again")):
+        assert adopt_loop(target, tmp_path / "out", verify=True).differences == ()
+        with pixelog.open(target.root) as state:
+            here = state.get_job("j")
+        assert here is not None
+        assert (here.status, here.message, here.created_at, here.finished_at) == (
+            "completed",
+            "done",
+            "2025-06-15T15:06:40.500000Z",
+            "2025-07-01T00:00:00.000000Z",
+        )
+
+
+def test_an_item_says_how_many_frames_go_out_with_it(tmp_path: Path) -> None:
+    """Two pictures of 0.2 s each are ten frames of LOOP's, in the index, in the database and beside the frames."""
+    from PIL import Image
+
+    data = DataDirectory(tmp_path / "data")
+    pictures = [Image.new("RGB", (8, 6), colour) for colour in ((255, 0, 0), (0, 0, 255))]
+    pictures[0].save(tmp_path / "two.png", save_all=True, append_images=pictures[1:], duration=200)
+    with pixelog.open(data.root) as state:
+        two = state.add_media(tmp_path / "two.png")
+        prepare_all(state, data)
+    for name, count in (("out", 10), ("bare", 2)):
+        export_loop(data, tmp_path / name, frames=count == 10)
+        media_folder = tmp_path / name / "media"
+        database = sqlite3.connect(media_folder / "media.db")
+        assert database.execute("SELECT frame_count FROM media").fetchall() == [(count,)]
+        database.close()
+        assert json.loads((media_folder / "index.json").read_text())["media"][two.slug]["frame_count"] == count
+    assert json.loads((tmp_path / "out/media/processed" / two.slug / "metadata.json").read_text())["frame_count"] == 10

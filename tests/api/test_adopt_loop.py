@@ -15,14 +15,16 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
-from moves import FRAME_BYTES, Move, fingerprint, found, frame, gif, item, prepared
+from moves import FRAME_BYTES, SAMPLES, Move, fingerprint, found, frame, gif, item, prepared
+from PIL import Image
 
 import pixelog
 from api.adopt.documents import Unreadable
 from api.adopt.loop import NoInstallation
-from api.adopt.moving import adopt_loop
+from api.adopt.moving import Report, adopt_loop
 from api.cli.main import main
 from api.cli.ports import PrepareDesk
 from api.data import DataDirectory
@@ -928,3 +930,321 @@ def test_a_database_of_another_program_is_refused(move: Move, capsys: pytest.Cap
     (move.media / "media.db").write_bytes(b"")
     move.index({"a": item("a")})
     assert move.adopt().imported == 1
+
+
+# -- nothing is lost without a word ----------------------------------------------------------------------------------------------------
+
+
+def extras(move: Move) -> dict[str, Any]:
+    """What is kept of each item beside its fields."""
+    with move.state() as state, state.store.reading() as db:
+        rows: list[Any] = db.execute("SELECT slug, extra FROM media_items").fetchall()
+    return {slug: json.loads(extra or "{}") for slug, extra in rows}
+
+
+def told(report: Report, key: str, rule: str) -> list[str]:
+    """Why, of one record and by one rule."""
+    return [one.why for one in (*report.skipped, *report.warnings) if (one.key, one.rule) == (key, rule)]
+
+
+def test_rows_that_were_never_committed_do_not_come(move: Move) -> None:
+    """A rollback journal that a crash left is played back in the copy, as LOOP's own SQLite would."""
+    app = move.source.parent / "running.db"
+    database = sqlite3.connect(app, isolation_level=None)
+    database.executescript("PRAGMA journal_mode = DELETE; PRAGMA cache_size = 2; PRAGMA cache_spill = 1")
+    database.executescript((SAMPLES / "media.sql").read_text())
+    database.execute("PRAGMA journal_mode = DELETE")
+    database.execute("UPDATE media SET filename = filename || ?", ("x" * 3_000,))
+    database.execute("BEGIN")
+    database.execute("UPDATE media SET filename = 'HALF DONE' || slug || ?", ("y" * 3_000,))
+    for name in ("running.db", "running.db-journal"):
+        shutil.copy(app.with_name(name), move.media / name.replace("running", "media"))
+    database.execute("ROLLBACK")
+    database.close()
+    assert b"HALF DONE" in (move.media / "media.db").read_bytes()
+    assert move.adopt().records["media"].imported == 6
+    with move.state() as state:
+        assert [one.slug for one in state.list_media() if "HALF DONE" in one.filename] == []
+
+
+def test_a_journal_that_leads_out_is_not_followed(move: Move, tmp_path: Path) -> None:
+    """Like the database itself."""
+    move.sample("media.sql", "media/media.db")
+    (tmp_path / "elsewhere").write_bytes(b"x")
+    (move.media / "media.db-journal").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Unreadable, match=r"media\.db-journal"):
+        move.adopt()
+
+
+def test_what_one_event_cannot_hold_is_left_out_and_told(move: Move) -> None:
+    """Of a job, of the index, of a section of the settings, and of all of them together the largest; the move comes to its end."""
+    large, half = "L" * 1_100_000, "h" * 200_000
+    move.index(
+        {"a": item("a")},
+        processing={"j": {"filename": "f", "status": "processing", "timestamp": 1750000000, "log": large}},
+        notes=large,
+        one=half,
+        two=half + "2",
+        small=1,
+    )
+    (move.source / "config.json").write_text(
+        json.dumps({"web": {"page": large, "port": 80}, "three": half + "33", "four": {"x": half + "444"}})
+    )
+    report = move.adopt(verify=True)
+    assert report.differences == ()
+    assert told(report, "jobs/j", "IR-0.7") == ["what it says beside its fields has more than 256 KiB, and is left out"]
+    assert [one.key for one in report.skipped] == ["config/web.page", "index.notes", "config/four.x"]
+    with move.state() as state, state.store.reading() as db:
+        kept = json.loads(db.execute("SELECT kept FROM adoptions WHERE key = 'loop/rest'").get)
+        assert json.loads(db.execute("SELECT input FROM jobs_all WHERE id = 'j'").get) == {"timestamp": "2025-06-15T15:06:40Z"}
+    assert (sorted(kept["index"]), kept["config"]["web"], sorted(kept["config"])) == (
+        ["last_updated", "one", "small", "two"],
+        {"port": 80},
+        ["three", "web"],
+    )
+    assert move.adopt().events == 0
+
+
+def test_names_and_values_that_json_cannot_carry_are_mended_and_told_once_each(move: Move) -> None:
+    """Half characters in keys and values, endless numbers and nesting: of an item, a job, the index and the settings."""
+    deep: dict[str, Any] = {}
+    for _ in range(80):
+        deep = {"n": deep}
+    half = "\ud800"
+    move.index(
+        {"a": item("a", **{f"k{half}": 1, f"k{half}x": 2, "k\udfff": 3}, deep=deep, big=2**70), "b": item("b", type=f"t{half}")},
+        processing={"j": {"filename": f"f{half}", "status": "error", f"k{half}": 1}},
+        **{f"k{half}": 1, "far": 10**400},
+    )
+    index = move.media / "index.json"
+    index.write_text(index.read_text().replace(str(10**400), "1e400"))
+    (move.source / "config.json").write_text(json.dumps({f"s{half}": {f"k{half}": half}}))
+    report = move.adopt(verify=True)
+    assert report.differences == ()
+    assert [one.key for one in report.warnings if one.rule == "IR-0.7"] == [
+        "index.json",
+        "app/config.json",
+        "media/a",
+        "media/b",
+        "jobs/j",
+    ]
+    assert told(report, "jobs/j", "IR-0.10") == ["filename is no whole Unicode; it was mended"]
+    kept = extras(move)["a"]
+    assert (kept["k�"], kept["k�x"], kept["big"], len(kept)) == (3, 2, str(2**70), 4)
+
+
+def test_two_secrets_of_one_path_are_both_kept(move: Move) -> None:
+    """The names of items may have dots in them."""
+    move.index({"a": item("a", b={"password": "FAKE-1"}), "a.b": item("a.b", password="FAKE-2")})
+    move.adopt()
+    kept = json.loads((move.data.secrets / "adopted-loop.json").read_text())
+    assert sorted(kept.values()) == ["FAKE-1", "FAKE-2"]
+
+
+def test_null_in_an_item_leaves_its_metadata_in_force(move: Move) -> None:
+    """A picture in portrait at ten frames a second stays one."""
+    for slug in ("null", "none"):
+        for number in (1, 2):
+            (move.frames(slug) / f"frame_{number:06d}.rgb565").write_bytes(frame(number))
+        (move.media / "processed" / slug / "metadata.json").write_text('{"width": 240, "height": 320, "fps": 10}')
+    move.index({"null": item("null", width=None, height=None, fps=None), "none": item("none")})
+    move.adopt()
+    with move.state() as state:
+        null, none = (state.get_media(slug) for slug in ("null", "none"))
+        assert null is not None
+        assert none is not None
+        assert null.sha256 == none.sha256
+        assert null.sha256 is not None
+        with Image.open(state.blobs.path(null.sha256)) as picture:
+            assert (picture.size, picture.info["duration"]) == ((240, 320), 100)
+
+
+@pytest.mark.parametrize(
+    ("slugs", "named", "owner"),
+    [
+        (["cat", "cat_big"], "cat_big", "cat_big"),
+        (["cat", "cat_big"], None, "cat_big"),
+        (["cat", "cat_big"], "cat", "cat"),
+        (["cat", "dog"], "dog", None),
+        (["cat"], "cat_big", "cat"),
+    ],
+)
+def test_an_archive_belongs_to_the_item_that_it_names(move: Move, slugs: list[str], named: str | None, owner: str | None) -> None:
+    """By its metadata, else by the longest slug that its name begins with; never to two."""
+    (move.media / "raw").mkdir()
+    with zipfile.ZipFile(move.media / "raw/cat_big_dog_frames.zip", "w") as archive:
+        archive.writestr("metadata.json", json.dumps({"slug": named, "frame_count": 1}))
+        archive.writestr("frames.bin", struct.pack(">II", 1, FRAME_BYTES) + frame(1))
+    move.index({slug: item(slug) for slug in slugs})
+    report = move.adopt()
+    with move.state() as state:
+        assert [one.slug for one in state.list_media() if one.sha256 is not None] == ([] if owner is None else [owner])
+    strays = told(report, "media/raw/cat_big_dog_frames.zip", "IR-0.8")
+    assert strays == ([] if owner is not None else ["no item names it; it is not taken"])
+
+
+def test_a_jobs_texts_of_another_kind_are_kept_and_long_ones_told(move: Move) -> None:
+    """A message that is an object goes beside the job; what is cut off is told."""
+    jobs = {
+        "odd": {"filename": 5, "status": "error", "progress": 1, "stage": ["a"], "message": {"error": "disk"}},
+        "long": {"filename": "x" * 5_000, "status": "error", "progress": 1, "message": None},
+    }
+    move.index({}, processing=jobs)
+    report = move.adopt(verify=True)
+    assert report.differences == ()
+    assert told(report, "jobs/odd", "IR-0.7") == [
+        "filename is a number, not text; kept beside the job",
+        "stage is a list, not text; kept beside the job",
+        "message is an object, not text; kept beside the job",
+    ]
+    assert told(report, "jobs/long", "IR-0.7") == ["filename has 5000 characters; it ends after 4096"]
+    with move.state() as state:
+        odd = state.get_job("odd")
+    assert odd is not None
+    assert odd.input == {"filename": 5, "stage": ["a"], "message": {"error": "disk"}}
+
+
+def test_more_frames_than_the_header_says_are_told(move: Move) -> None:
+    """Those that it counts play."""
+    (move.frames("a") / "frames.bin").write_bytes(struct.pack(">II", 1, FRAME_BYTES) + frame(1) + frame(2) + frame(3))
+    move.index({"a": item("a")})
+    whys = told(move.adopt(), "media/a", "IR-1.9")
+    assert whys[0] == "frames.bin holds 3 frames, but begins with a count of 1; no more are taken"
+
+
+def test_what_else_an_empty_database_holds_is_told(move: Move) -> None:
+    """Its jobs and the settings that LOOP does not know, by their number."""
+    move.sample("media.sql", "media/media.db")
+    database = sqlite3.connect(move.media / "media.db")
+    database.executescript("DELETE FROM media; INSERT INTO settings (key, value) VALUES ('theme', 'dark')")
+    database.close()
+    move.index({"a": item("a")})
+    report = move.adopt()
+    assert [(one.key, one.rule, one.why) for one in report.skipped] == [
+        ("media.db#processing_jobs", "IR-1.8", "index.json is taken instead; rows left out here: 2"),
+        ("media.db#settings", "IR-1.8", "index.json is taken instead; rows left out here: 1"),
+    ]
+
+
+def test_an_address_that_says_more_than_where_the_upload_is_stays(move: Move) -> None:
+    """That of the upload itself says nothing new, however it is quoted; any other is kept, of whatever kind."""
+    move.raw("up.gif", gif(1))
+    move.index(
+        {
+            "clip": item("clip", url="/media/processed/clip/video.mp4"),
+            "number": item("number", url=5),
+            "other": item("other", url="/media/raw/x.gif"),
+            "up": item("up", url="/media/raw/up.gif"),
+            "a ü": item("a ü", url="/media/raw/a%20%C3%BC_a%20%C3%BC.gif"),
+            "none": item("none", url=None),
+        }
+    )
+    move.adopt()
+    assert {slug: extra.get("url") for slug, extra in extras(move).items()} == {
+        "clip": "/media/processed/clip/video.mp4",
+        "number": 5,
+        "other": "/media/raw/x.gif",
+        "up": None,
+        "a ü": None,
+        "none": None,
+    }
+
+
+def test_a_type_with_a_secret_in_it_stays_out_of_the_log(move: Move) -> None:
+    """A MIME type has parameters."""
+    move.index({"a": item("a", type="image/gif; token=FAKE-1")})
+    move.adopt()
+    with move.state() as state:
+        assert [one.type for one in state.list_media()] == ["image/gif"]
+    assert b"FAKE" not in move.data.database.read_bytes()
+
+
+# -- what is no file, and what must not be read ------------------------------------------------------------------------------------------
+
+
+def test_a_leftover_of_a_crash_is_never_taken(move: Move) -> None:
+    """Not even when it is named."""
+    (move.media / "index.json.tmp").write_text('{"media": {}}')
+    with pytest.raises(NoInstallation, match=r"never taken \(IR-1\.8\)"):
+        adopt_loop(move.data, move.media / "index.json.tmp")
+
+
+def test_a_second_state_is_told(move: Move) -> None:
+    """That of the application counts; the one below its backend can be named. One folder reached twice is one."""
+    move.index({"a": item("a")})
+    other = move.source / "backend" / "media"
+    other.mkdir(parents=True)
+    (other / "index.json").write_text('{"media": {"b": {}}}')
+    report = move.adopt()
+    assert told(report, "backend/media", "IR-1.8") == [f"the state in {other} is ignored; name that folder to move it in instead"]
+    with move.state() as state:
+        assert [one.slug for one in state.list_media()] == ["a"]
+    shutil.rmtree(other)
+    other.symlink_to(move.media)
+    assert move.adopt().skipped == ()
+
+
+@pytest.mark.parametrize("folder", ["raw", "processed", "config"])
+def test_with_keep_going_a_folder_that_cannot_be_listed_is_passed_over(
+    move: Move, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told, and the rest comes; without, nothing does."""
+    move.index({"a": item("a")})
+    barred = move.source / "config" if folder == "config" else move.media / folder
+    barred.mkdir()
+    names = ("iterdir",) if folder != "config" else ("exists", "stat")
+    for name in names:
+        usual = getattr(Path, name)
+
+        def refuse(self: Path, *rest: Any, usual: Any = usual, **options: Any) -> Any:
+            if barred in (self, self.parent):
+                raise PermissionError(13, "Permission denied")
+            return usual(self, *rest, **options)
+
+        monkeypatch.setattr(Path, name, refuse)
+    where = "config/config.json" if folder == "config" else f"media/{folder}"
+    with pytest.raises(Unreadable, match=where):
+        adopt_loop(move.data, move.source)
+    report = adopt_loop(move.data, move.source, keep_going=True)
+    assert (found(report.skipped), report.records["media"].imported) == ([(where, "IR-0.2")], 1)
+
+
+def test_pipes_are_never_waited_for(move: Move) -> None:
+    """In the place of an upload, a frame, frames.bin or metadata: told, and the move goes on."""
+    (move.media / "raw").mkdir()
+    os.mkfifo(move.media / "raw" / "a_a.gif")
+    os.mkfifo(move.frames("b") / "frames.bin")
+    (move.frames("c") / "frame_000001.rgb").write_bytes(frame(1))
+    os.mkfifo(move.frames("c") / "frame_000002.rgb")
+    os.mkfifo(move.media / "processed/c/metadata.json")
+    move.index({slug: item(slug) for slug in "abc"})
+    report = adopt_loop(move.data, move.source, verify=True)
+    assert report.differences == ()
+    assert told(report, "media/raw/a_a.gif", "IR-0.8") == ["it is no regular file; it is not taken"]
+    assert "frames.bin cannot be read: it is no regular file" in told(report, "media/b", "IR-1.9")
+    assert "frame_000002.rgb is no regular file; this frame is left out" in told(report, "media/c", "IR-1.9")
+    assert [one.count("metadata.json cannot be read") for one in told(report, "media/c", "IR-0.2")] == [1]
+    with move.state() as state:
+        assert {one.slug: one.status for one in state.list_media()} == {"a": "failed", "b": "failed", "c": "pending"}
+
+
+@pytest.mark.parametrize("name", ["index.json", "media.db"])
+def test_a_pipe_in_the_place_of_the_state_is_refused(move: Move, name: str) -> None:
+    """With its name, at once."""
+    os.mkfifo(move.media / name)
+    with pytest.raises(Unreadable, match=f"{name}: .*no regular file"):
+        adopt_loop(move.data, move.source)
+
+
+def test_a_database_of_another_shape_is_told_with_its_place(move: Move) -> None:
+    """Settings without keys are left out; a view is no table."""
+    move.sample("media.sql", "media/media.db")
+    database = sqlite3.connect(move.media / "media.db")
+    database.executescript("ALTER TABLE settings RENAME COLUMN key TO name; DELETE FROM settings WHERE name <> 'active'")
+    report = move.adopt()
+    assert told(report, "media.db#settings", "IR-0.8") == ["the key of a row is absent, not text; this row is left out"]
+    assert report.records["media"].imported == 6
+    database.executescript("ALTER TABLE media RENAME TO items; CREATE VIEW media AS SELECT * FROM items")
+    database.close()
+    with pytest.raises(Unreadable, match=r"media\.db: media is a view"):
+        move.adopt()
