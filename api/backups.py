@@ -36,7 +36,9 @@ def write(
 
     def files(db: apsw.Connection) -> Iterator[tuple[str, Path]]:
         rows: list[Any] = db.execute(
-            "SELECT sha256, max(removed_at IS NULL) FROM media_items WHERE sha256 IS NOT NULL GROUP BY sha256 ORDER BY sha256"
+            "SELECT name, max(present) FROM (SELECT sha256 AS name, removed_at IS NULL AS present FROM media_items "
+            "UNION ALL SELECT extra ->> '$.pixelogOriginal.sha256', removed_at IS NULL FROM media_items) "
+            "WHERE name IS NOT NULL GROUP BY name ORDER BY name"
         ).fetchall()
         for sha256, present in rows:
             path, name = data.blobs / sha256[:2] / sha256, f"blobs/{sha256[:2]}/{sha256}"

@@ -423,12 +423,10 @@ class Readers:
         pooled.watch.seconds_max = None if patient else self._seconds_max
         try:
             yield pooled.db
-        except apsw.CorruptError as error:
-            if pooled.marks is None or pooled.marks == _file_marks(self._path):
-                raise
-            raise Busy(
-                f"{self._path} was written while it was read, in a folder where readers can take no lock; try again"
-            ) from error
+            self._check_still(pooled)
+        except apsw.CorruptError:
+            self._check_still(pooled)
+            raise
         finally:
             self._give_back(pooled)
 
@@ -443,6 +441,11 @@ class Readers:
             finally:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
+
+    def _check_still(self, pooled: _Pooled) -> None:
+        """Raise Busy when what was read without locks was written meanwhile: it may be half old and half new."""
+        if pooled.marks is not None and pooled.marks != _file_marks(self._path):
+            raise Busy(f"{self._path} was written while it was read, in a folder where readers can take no lock; try again")
 
     def _take(self) -> _Pooled:
         forks.check(self._pid)

@@ -13,17 +13,11 @@ PARENT_VARIABLE = "PIXELOG_PARENT_FD"
 """Environment variable that names the pipe inherited from `pixelog up`."""
 
 
-FREE_BIND_4, FREE_BIND_6 = (socket.IPPROTO_IP, 15), (socket.IPPROTO_IPV6, 78)
-"""IP_FREEBIND of ip(7), IPV6_FREEBIND of ipv6(7): Python has no names for them yet."""
-
-
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket. Raises OSError with the address in its text."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if "NOTIFY_SOCKET" in os.environ:  # at boot an address of this machine may come later than its service
-        listener.setsockopt(*(FREE_BIND_6 if family == socket.AF_INET6 else FREE_BIND_4), 1)
     try:
         listener.bind((host, port))
         listener.listen(1024)

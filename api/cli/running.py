@@ -79,6 +79,8 @@ def _bind(settings: Config) -> socket.socket:
         raise Usage(f"{error.strerror or error}; {advice}") from error
 
 
+_MAY_COME = (errno.EADDRNOTAVAIL, socket.EAI_AGAIN)
+
 _BIND_ADVICE = {
     errno.EADDRINUSE: "choose another --port, or stop what uses it",
     errno.EACCES: "ports below 1024 are for the service (sudo pixelog service install --port …) and for root; else choose another --port",
@@ -178,13 +180,21 @@ def _up(call: Call) -> int:
     _check_display(call, settings)
     data = DataDirectory(call.data)
     data.check()
-    if data.temporary.is_dir():  # what a killed writer left may be all the room that a full disk has
+    # What a killed writer left may be all the room that a full disk has. Root does not tidy up in a folder of somebody else's.
+    if data.temporary.is_dir() and data.temporary.lstat().st_uid == os.geteuid():
         sweep_temporary(data.temporary, time.time())
     data.create()
     # Here, so that who is there already is said once and not by each part. Given back at once: the parts take them.
     for lock in (data.lock, data.player_lock):
         ServiceLock(lock).release()
-    listener = _bind(settings)
+    try:
+        listener = _bind(settings)
+    except Usage as error:
+        # At boot the network may not have given this machine its address or its names yet.
+        if not (notifier.listening and isinstance(error.__cause__, OSError) and error.__cause__.errno in _MAY_COME):
+            raise
+        call.out.note(str(error))
+        return AGAIN_EXIT
     listener.set_inheritable(True)
     port = int(listener.getsockname()[1])
     page = address_of(settings.host, port)

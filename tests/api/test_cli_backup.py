@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from moves import Move, frame, item
 
 import pixelog
 from api.cli.main import main
@@ -201,3 +202,19 @@ def test_what_cannot_be_written_is_one_line(data: Path, made: Path, tmp_path: Pa
     assert made.read_bytes() == before
     assert main(["backup", str(made), "--data", str(data)]) == 0
     capsys.readouterr()
+
+
+def test_uploads_behind_the_pictures_made_of_them_come_along(move: Move, tmp_path: Path) -> None:
+    """An adopted clip plays from its frames; the file that was uploaded goes out to LOOP again, also after a restore."""
+    frames = move.frames("a")
+    for number in range(3):
+        (frames / f"frame_{number:06d}.rgb").write_bytes(frame(number))
+    upload = move.raw("a_a.mp4", b"\0\0\0\x18ftypmp42" + b"film" * 100)
+    move.index({"a": item("a", filename="a.mp4", type="video/mp4")})
+    move.adopt()
+    with move.state() as state, state.store.reading() as db:
+        original = db.execute("SELECT extra ->> '$.pixelogOriginal.sha256' FROM media_items").get
+    assert main(["backup", str(tmp_path / "b.tar"), "--data", str(move.data.root)]) == 0
+    again = DataDirectory(tmp_path / "again")
+    assert main(["restore", str(tmp_path / "b.tar"), "--data", str(again.root)]) == 0
+    assert again.blob_store().path(original).read_bytes() == upload

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from eventstore import connection, statements
 from eventstore.connection import ReaderCounts, Readers
-from eventstore.errors import Refused, TooSlow
+from eventstore.errors import Busy, Refused, TooSlow
 from eventstore.statements import Slow, Statements
 from eventstore.store import EventStore
 from tests.eventstore.conftest import event
@@ -302,3 +303,22 @@ def test_a_log_that_is_being_created_is_one_state(path: Path, monkeypatch: pytes
         monkeypatch.setattr(connection.apsw, "Connection", traced)
         assert connection.inspect(path) == 1
     assert len(asked) == 1
+
+
+def test_a_read_without_locks_that_was_overtaken_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no lock can be taken, what was written meanwhile may have been read half; the next reader sees it whole."""
+    EventStore.open(path).close()
+    plain = connection._open_reader  # pyright: ignore[reportPrivateUsage]
+
+    def without_locks(path: Path, vfs: str | None, **parameters: int) -> apsw.Connection:
+        if not parameters:
+            raise apsw.ReadOnlyError("attempt to write a readonly database")
+        return plain(path, vfs, **parameters)
+
+    monkeypatch.setattr(connection, "_open_reader", without_locks)
+    readers = Readers(path)
+    with pytest.raises(Busy, match="while it was read"), readers.borrow():
+        os.utime(path, ns=(1, 1))
+    with readers.borrow() as db:
+        assert db.execute("SELECT count(*) FROM events").get == 0
+    readers.close()
