@@ -44,7 +44,7 @@ function notices() {
 	return found;
 }
 
-// A stranger is brought to where one signs in; a shared worker may not know that one has.
+// Strangers are brought to where one signs in; a worker may not know that one has.
 function signIn({ status }) {
 	if (status === 401 && !store.state) get("/active").then(retry, (error) => error.status === 401 && location.replace("/pair"));
 }

@@ -134,23 +134,23 @@ export function setEmpty(place, title, text, ...actions) {
 
 const NOTICE_MS = 6000;
 const UNDO_MS = 10_000;
-// With a way back and without, each.
+// With a way back, and without.
 const TOASTS_MAX = 4;
 
 // `{key, element, undos, wait, close}`.
 const shown = new Set();
 
-// What had the focus last beside the notices, and its view.
+// What had the focus last, and its view.
 let origin = null;
 let home = null;
 
 addEventListener("focusin", ({ target }) => {
-	if (!target.closest("#edge")) [origin, home] = [target, target.closest(".view")];
+	if (!target.closest("#edge")) [origin, home] = [target, target.closest(".view,dialog")];
 });
 
 /** `quiet`: it was spoken already. `undo`: what takes it back; notices with the same `many` become one, of so many items. */
 export function toast(text, { bad, undo, quiet, many } = {}) {
-	const key = many ?? text;
+	const key = many ?? undo ?? text;
 	const { element, undos, wait } = [...shown].find((one) => one.key === key) ?? open(key, bad);
 	text = straight(text);
 	if (undo) undos.push(undo);
@@ -168,7 +168,7 @@ function open(key, bad) {
 	let busy = false;
 	const wait = () => {
 		clearTimeout(timer);
-		if (!busy) timer = setTimeout(close, undos.length ? UNDO_MS : NOTICE_MS);
+		if (!busy && !element.contains(document.activeElement)) timer = setTimeout(close, undos.length ? UNDO_MS : NOTICE_MS);
 	};
 	const close = () => {
 		clearTimeout(timer);
@@ -177,21 +177,21 @@ function open(key, bad) {
 		element.remove();
 		if (held) (origin?.isConnected ? origin : home)?.focus();
 	};
-	// The last first. What failed stays, to be tried again.
+	// The last first. What failed stays.
 	const act = async () => {
 		if (busy) return;
 		busy = true;
 		notice.key = null; // what is done meanwhile has a notice of its own
 		clearTimeout(timer);
-		while (undos.length && (await attempt(undos.at(-1)))) undos.pop();
+		for (let n = undos.length; n--; ) if (await attempt(undos[n])) undos.splice(n, 1);
 		busy = false;
 		(undos.length ? wait : close)();
 	};
 	const off = button(icon("remove"), "plain", close, { ariaLabel: "Close notice" });
 	const element = make(bad ? "div.toast.bad" : "div.toast", make("p"), button("Undo", "undo", act), off);
-	// Whoever reads it or is about to undo is not hurried.
+	// Whoever reads it is not hurried.
 	for (const name of ["pointerenter", "focusin"]) element.addEventListener(name, () => clearTimeout(timer));
-	for (const name of ["pointerleave", "focusout"]) element.addEventListener(name, wait);
+	for (const name of ["pointerleave", "focusout"]) element.addEventListener(name, () => setTimeout(wait));
 	at("toasts").append(element);
 	const notice = { key, element, undos, wait, close };
 	shown.add(notice);

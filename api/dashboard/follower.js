@@ -68,7 +68,7 @@ function rest() {
 	closeFilm();
 	if (shared) return;
 	stream?.abort();
-	stream = null;
+	stream = heard = null;
 	clearTimeout(timers.silence);
 	clearTimeout(timers.again);
 	tell("link", { state: "again" });

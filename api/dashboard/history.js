@@ -33,7 +33,6 @@ const offset = () => ((wanted ?? serviceNow()) - serviceNow()) / 1000;
 
 function look(seconds) {
 	if (seconds >= 0) return end();
-	slider.value = seconds;
 	wanted = serviceNow() + Math.max(seconds, slider.min) * 1000;
 	store.past ??= { loop: null, slug: null };
 	store.past.at = wanted;
@@ -45,7 +44,6 @@ function look(seconds) {
 
 function end() {
 	wanted = store.past = null;
-	slider.value = 0;
 	slider.ariaValueText = "Now";
 	document.body.classList.remove("looking-back");
 	if (at("past-forward") === document.activeElement) slider.focus();
@@ -75,7 +73,7 @@ async function show(moment) {
 	const slug = told === null ? display.player.slug : decodeURIComponent(told) || null;
 	const unknown = [slug, ...loop.loop.items.map((entry) => entry.slug)].filter((one) => one && !itemOf(one));
 	const { media = {} } = unknown.length ? (await get(`/history/state?${query}&area=media`)).body.areas : {};
-	for (const one of unknown) if (media[one]) remember(media[one]); // removed since
+	for (const one of unknown) if (media[one] && !itemOf(one)) remember(media[one]);
 	if (wanted !== moment) return;
 	store.past = { at: moment, loop: loop.loop, rotation: settings.rotation, slug };
 	if (picture.ok) await draw(await picture.blob(), () => wanted === moment);
@@ -89,6 +87,7 @@ async function show(moment) {
 
 function tell(note) {
 	const { past } = store;
+	slider.value = offset();
 	const text = past ? `${clock(past.at, serviceNow())} · ${seconds(Math.round(-offset()))} ago` : "Now";
 	setText(at("past-text"), note ? `${text} · ${note}` : text);
 	clearTimeout(ticking);

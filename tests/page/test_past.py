@@ -100,3 +100,16 @@ def _back_to(page: Page, name: str) -> bool:
     page.keyboard.press("ArrowLeft")
     page.wait_for_timeout(250)
     return page.text_content("#now-name") == name
+
+
+def test_a_key_goes_back_from_where_the_page_is(up: Callable, visit: Callable) -> None:
+    """The slider goes along with the time that passes, so that its left arrow never leads forward."""
+    pixelog = up()
+    _shown(pixelog, "red", RED)
+    page = visit(pixelog)
+    page.click("#past-back")
+    until(lambda: _ago_seconds(page) >= 14, "four seconds more")
+    page.focus("#past-slider")
+    before = _ago_seconds(page)
+    page.keyboard.press("ArrowLeft")
+    assert before <= _ago_seconds(page) <= before + 3

@@ -133,3 +133,35 @@ def test_a_name_turns_no_sentence_around(up: Callable, visit: Callable) -> None:
     wait_text(page, ".toast", "gpj.abc.png is removed.")
     assert "\u202e" not in (page.text_content(".toast") or "")
     assert order(page) == []
+
+
+def test_one_that_cannot_be_undone_stops_no_other(up: Callable, visit: Callable) -> None:
+    """Of several taken out, one item is removed elsewhere meanwhile: the others come back, and that one stays on offer."""
+    pixelog = up()
+    _loaded(pixelog, "one", "two", "three")
+    page = visit(pixelog)
+    wait_order(page, ["one.png", "two.png", "three.png"])
+    for name in ("one.png", "two.png"):
+        page.click(f"[aria-label='Take {name} out of the loop']")
+    wait_text(page, ".toast", "2 items are out of the loop.")
+    pixelog.send("DELETE", "/media/two")
+    page.click(".undo")
+    wait_order(page, ["one.png", "three.png"])
+    wait_text(page, ".toast.bad", "two")
+    assert page.locator(".undo:visible").count() == 1
+
+
+def test_each_message_has_its_own_way_back(up: Callable, visit: Callable) -> None:
+    """Notices that read alike are about different things."""
+    pixelog = up()
+    page = visit(pixelog)
+    for text in ("first", "second"):
+        pixelog.send("POST", "/messages", {"text": text})
+    wait_count(page, "#message-list li", 2)
+    for left in (1, 0):
+        page.click("#message-list li:first-child button")
+        wait_count(page, "#message-list li", left)
+    assert page.locator(".undo:visible").count() == 2
+    page.locator(".undo:visible").first.click()
+    wait_text(page, "#message-list", "first")
+    wait_count(page, "#message-list li", 1)
