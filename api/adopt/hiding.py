@@ -22,7 +22,9 @@ _SECRET = _set(
 )
 """Words that say it alone, in the singular."""
 
-_JOINED = re.compile(r"(?:passw(?:or)?d|passwort|kennwort|passphrase|passcode|passkey)$")
+_JOINED = re.compile(
+    r"(?:passw(?:or)?d|passwort|kennwort|passphrase|passcode|passkey|(?:aes|api|ssh|wifi|wpa|private|secret|access|auth|encryption|network)key)$"
+)
 """Words that are known by their end, also when they are written as two."""
 
 _AFTERWARDS = _set(
@@ -35,7 +37,9 @@ _PLAIN_KEYS = _set(
 )
 """Words before `key` that make it no secret."""
 
-_LOCKS = _set("wifi wlan wpa wep network hotspot ap api aes rsa ssh ssl tls auth crypto encryption account")
+_LOCKS = _set(
+    "sync cloud server remote wifi wlan wpa wep network hotspot ap api aes rsa ssh ssl tls auth crypto encryption account"
+)
 """Words of a surrounding name for which a mere `key` is a secret."""
 
 _PUBLIC = _set("filename name title slug path file")
@@ -66,7 +70,7 @@ _SENTENCE = (
     re.compile(r"([?&](?:key|sig|signature|auth|pass|pw|code)=)(?!…)[^&\s\"']+", re.IGNORECASE),
     re.compile(r"(\s(?:-u|--user)[\s=][^\s:]{1,100}:)(?!…)\S+", re.IGNORECASE),
 )
-_HASH = re.compile(r"\$(?:2[abxy]|argon2(?:id|i|d)|[1567y]|scrypt|pbkdf2[\w-]*)\$[^\s]{8,}")
+_HASH = re.compile(r"\$(?:2[abxy]|argon2(?:id|i|d)|[1567y]|scrypt|pbkdf2[\w-]*)\$[^\s]{8,}|\bpbkdf2[\w:-]{0,20}\$[^\s]{8,}")
 """A password's hash as crypt(5) and its kin write it."""
 
 _PRIVATE = "PRIVATE KEY-----"

@@ -9,7 +9,7 @@ from api.adopt import hiding
 SECRET = """
     wifi_key hotspot_key aes_256_key aes256_key google_key ssh_key pem password passwordHash hotspot_password wpa_keys wifiPw wifi_pw pw api_keys
     tokens credentials psk Authorization X-Api-Key X-Auth-Token cookie jwt userPassword2 client_secret secret_key PASSWORD wifipassword aesKey
-    pass_phrase pass-word passkey device_key master_key passwort
+    pass_phrase pass-word passkey device_key master_key passwort aeskey apikey
 """
 
 PUBLIC = """
@@ -22,7 +22,7 @@ def test_names_of_secrets() -> None:
     """By their words, however they are joined; a word that only begins or ends alike is another word."""
     assert [name for name in SECRET.split() if not hiding.is_secret_name(name)] == []
     assert [name for name in PUBLIC.split() if hiding.is_secret_name(name)] == []
-    assert hiding.is_secret_name("key", "config.wifi.")
+    assert [path for path in ("config.wifi.", "config.sync.") if not hiding.is_secret_name("key", path)] == []
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,7 @@ def test_names_of_secrets() -> None:
         ("pass=FAKE and pw: FAKE_1", "pass=… and pw: …"),
         ("curl -u user:FAKE x", "curl -u user:… x"),
         ("$2b$12$FAKEabcdefghijklmnopq", "…"),
+        ("pbkdf2_sha256$1000$FAKEabcdefgh", "…"),
         ("image/gif; token=FAKE", "image/gif; token=…"),
         ("-----BEGIN RSA PRIVATE KEY-----\nFAKE", "…"),
         ("https://me@example.com:FAKE@host/dav", "https://…@host/dav"),
