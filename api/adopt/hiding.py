@@ -23,7 +23,8 @@ _SECRET = _set(
 """Words that say it alone, in the singular."""
 
 _JOINED = re.compile(
-    r"(?:passw(?:or)?d|passwort|kennwort|passphrase|passcode|passkey|(?:aes|api|ssh|wifi|wpa|private|secret|access|auth|encryption|network)key)$"
+    r"(?:passw(?:or)?d|passwort|kennwort|passphrase|passcode|passkey"
+    r"|(?:aes|api|ssh|wifi|wpa|private|secret|access|auth|encryption|network)key)$"
 )
 """Words that are known by their end, also when they are written as two."""
 
