@@ -67,6 +67,7 @@ _SENTENCE = (
         rf"([\"'][\w-]{{0,20}}(?:{_AMBIGUOUS})[\w-]{{0,20}}[\"']\s{{0,3}}:\s{{0,3}})(?!…)(?:\"[^\"]+\"|'[^']+')", re.IGNORECASE
     ),
     re.compile(rf"((?:{_AMBIGUOUS}|\bpw)[\w-]{{0,20}}:\s{{0,3}})(?=[^\s\"',;]*[0-9])[^\s\"',;…]{{6,}}", re.IGNORECASE),
+    re.compile(rf"((?:{_PLAIN})\s{{1,3}})(?:\"[^\"]+\"|'[^']+'|(?=[^\s]{{0,200}}[0-9])[^\s\"',;…]{{6,}})", re.IGNORECASE),
     re.compile(r"(\bbearer\s+)(?=\S{8})(?=[^\s\"'&,;]*[0-9])(?!…)[^\s\"'&,;]+", re.IGNORECASE),
     re.compile(r"([?&](?:key|sig|signature|auth|pass|pw|code)=)(?!…)[^&\s\"']+", re.IGNORECASE),
     re.compile(r"(\s(?:-u|--user)[\s=][^\s:]{1,100}:)(?!…)\S+", re.IGNORECASE),
