@@ -426,7 +426,8 @@ class _Desk:
         vanished = {slug for slug in before if slug not in items}
         # What was removed here stays in mind: brought back, it is not in the loop for that alone.
         mind = _with_vanished([slug for slug in slugs if slug in self.known or slug in self.state.removed], before, vanished)
-        there = [slug for slug in _within_bounds(mind) if slug not in self.state.removed]
+        within = _within_bounds(mind)
+        there = [slug for slug in within if slug not in self.state.removed]
         untouched = list(here) == [slug for slug in before if slug not in self.state.removed]
         wanted = there if untouched else _merged(list(here), before, there)
         order = _within_bounds(wanted)
@@ -437,7 +438,7 @@ class _Desk:
             )
             self.events.append(LoopReordered(entries))
             self.plan = msgspec.structs.replace(self.plan, entries=loop.plan_entries(entries))
-        placed, left_out = set(order), set(wanted[len(order) :])
+        placed, left_out = set(order), {*mind[len(within) :], *wanted[len(order) :]}
         self.outcomes += [self._of_entry(slug, slug in placed, slug in here, slug in left_out) for slug in slugs]
         self.outcomes += [
             Outcome(f"loop/{slug}", "told", "IR-0.3", "it was taken out of the loop at the source, and so it is here")

@@ -17,6 +17,7 @@ from moves import Move, found, gif, item, prepared
 
 from api.adopt.moving import adopt_loop
 from api.cli.main import main
+from api.commands import adoptions as adoption_commands
 from projections import loop as loop_area
 
 
@@ -391,6 +392,19 @@ def test_an_item_that_was_removed_changes_no_order(move: Move) -> None:
     assert ("loop/b", "IR-0.3") in found(report.warnings)
     with move.state() as state:
         assert state.list_loop() == ["c", "a"]
+
+
+def test_a_loop_that_is_too_long_says_so(move: Move, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is beyond the bound is left out by that name each time, and was not taken out by anybody."""
+    monkeypatch.setattr(adoption_commands, "ENTRIES_MAX", 2)
+    media = {slug: item(slug) for slug in ("a", "b", "c")}
+    move.index(media, loop=["a", "b", "c"])
+    for _ in range(2):
+        report = move.adopt()
+        assert found(report.skipped) == [("loop/c", "IR-0.8")]
+        assert "IR-0.3" not in {one.rule for one in report.warnings}
+    with move.state() as state:
+        assert state.list_loop() == ["a", "b"]
 
 
 def test_a_name_that_came_while_an_item_was_removed_comes_with_it(move: Move) -> None:
