@@ -9,7 +9,6 @@ import io
 import os
 import unicodedata
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar
 
@@ -107,9 +106,7 @@ class StateService:
 
     def keep_blob(self, sha256: str) -> bool:
         """Whether the blob is held. From now it is young, so that nothing sheds it before the event that is about to name it."""
-        with suppress(OSError):  # it is gone, or another user's
-            os.utime(self.blobs.path(sha256))
-        return self.blobs.holds(sha256)
+        return self.blobs.freshen(sha256)
 
     def get_media(self, slug: str) -> Media | None:
         """The item, or None."""

@@ -7,7 +7,6 @@ the next.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -170,9 +169,9 @@ class _Mover:
         held = content.file.sha256 if content.file is not None else None
         if self._blobs is None:
             return msgspec.structs.replace(record, sha256=held or self._would_be(record.slug, content))
-        if content.original is not None and not _touched(self._blobs, content.original.sha256):
+        if content.original is not None and not self._blobs.freshen(content.original.sha256):
             self._stored(self._blobs, read_pieces(content.original.path))
-        if held is not None and _touched(self._blobs, held):
+        if held is not None and self._blobs.freshen(held):
             return msgspec.structs.replace(record, sha256=held)
         sha256, size_bytes = self._stored(self._blobs, content.pieces())
         return msgspec.structs.replace(record, sha256=sha256, size=size_bytes)
@@ -185,7 +184,7 @@ class _Mover:
         """What the next command names is young again: a nearly full disk is cleared of what nobody named for a while. A batch may have taken long."""
         if self._blobs is not None:
             for record in brought:
-                if record.sha256 is not None and not _touched(self._blobs, record.sha256):
+                if record.sha256 is not None and not self._blobs.freshen(record.sha256):
                     self._with_blob(record)
 
     def _would_be(self, slug: str, content: Content) -> str:
@@ -223,15 +222,6 @@ class _Mover:
         for (key,) in rows:
             if key not in now:
                 self._findings.warn(key.removeprefix(f"{self._name}/"), "IR-0.3", "it is no longer in the source; it stays here")
-
-
-def _touched(blobs: BlobStore, sha256: str) -> bool:
-    """Make a held blob young; False: it is not held."""
-    try:
-        os.utime(blobs.path(sha256))
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _contents(db: apsw.Connection, media: Sequence[MediaRecord]) -> dict[str, str | None]:
